@@ -1,0 +1,1 @@
+"""One port for sums over sites (`base`), and what stands behind it: `plain` and `masked`."""

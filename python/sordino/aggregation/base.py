@@ -1,0 +1,100 @@
+"""The port behind which sums are made: what a site gives, what everybody gets."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sordino.protocol.policy import EVERYONE, Policy
+
+type Step = Literal["advertise", "seal", "receipt", "upload", "confirm", "unmask", "recover"]
+"""The first message that a lost site no longer sends."""
+
+STEPS: tuple[Step, ...] = ("advertise", "seal", "receipt", "upload", "confirm", "unmask", "recover")
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What one site puts into one sum.
+
+    values  for each block of the lane groups that the site has: floats of shape (block.length,)
+    weight  the integer that multiplies every value after rounding (number of patients), 1 to
+            question.max_weight; a mapping gives each lane group its own
+    """
+
+    values: Mapping[str, NDArray[np.floating[Any]]]
+    weight: int | Mapping[str, int] = 1
+
+
+type Contributor = Callable[[bytes], Contribution]
+"""A site's own work: from the body of the question (a model, say) to its contribution."""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes that one site has sent and received in one round."""
+
+    sent: int = 0
+    received: int = 0
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """The outcome of one round.
+
+    round      the aggregator's own round number
+    sums       for each block: sum over the survivors of weight * value, float64 of shape (block.length,)
+    weights    for each lane group: sum over the survivors of the weights
+    integers   the whole summed vector on the integer grid, weight lanes included, int64 of shape (lanes,)
+    survivors  whose contribution is in the sum, sorted
+    dropped    participants whose contribution is not: name -> the first message they did not send
+    vanished   survivors that vanished after their upload, whose secrets the others rebuilt, sorted
+    traffic    bytes by site
+    seconds    wall time of the round, the sites' own work included
+    """
+
+    round: int
+    sums: Mapping[str, NDArray[np.float64]]
+    weights: Mapping[str, int]
+    integers: NDArray[np.int64]
+    survivors: tuple[str, ...]
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    vanished: tuple[str, ...] = ()
+    traffic: Mapping[str, Traffic] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def mean(self, block: str, group: str = EVERYONE) -> NDArray[np.float64]:
+        """The weighted mean of a block over the survivors."""
+        return self.sums[block] / self.weights[group]
+
+
+class Aggregator(ABC):
+    """Makes one sum a round over whoever survives it."""
+
+    policy: Policy
+    sites: tuple[str, ...]
+    """Every site of the roster, sorted."""
+
+    @abstractmethod
+    def aggregate(
+        self,
+        kind: str,
+        body: bytes,
+        contributors: Mapping[str, Contributor],
+        *,
+        lose: Mapping[str, Step] | None = None,
+    ) -> Aggregate:
+        """Ask the planned question `kind` with `body` and sum what the sites contribute.
+
+        `contributors` holds a callable for each site that can be reached; the others count as vanished
+        before their upload. `lose` makes sites vanish for this round at the step named. A contributor that
+        raises `sordino.errors.LocalError` (an unusable value) makes this call raise it; one that returns
+        after it should is the caller's to leave out.
+
+        Raises `RoundAborted` if too few survive; the next call may succeed.
+        """

@@ -1,0 +1,1 @@
+"""The secure-sum protocol as values and state machines: no clock, no socket, no file (docs/protocol.md)."""

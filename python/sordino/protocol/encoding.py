@@ -1,0 +1,67 @@
+"""The one canonical encoding of everything that is hashed, signed or fed to a key derivation.
+
+Injective by construction: each value is a type tag, a length and its bytes, and a whole encoding opens with
+a version and a domain tag, so that no two meanings share bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+
+import msgspec
+
+VERSION = 1
+DIGEST_BYTES = 32
+
+
+def encode(tag: str, *fields: object) -> bytes:
+    """Encode `fields` under the domain `tag`.
+
+    Fields may be None, bool, int >= 0, finite float, str, bytes, tuples of these, and msgspec Structs, which
+    count as their type's name and their fields in order. Raises TypeError or ValueError for anything else.
+    """
+    out = bytearray(b"sordino")
+    out.append(VERSION)
+    _append(out, tag)
+    _append(out, fields)
+    return bytes(out)
+
+
+def digest(tag: str, *fields: object) -> bytes:
+    """SHA-256 of `encode(tag, *fields)`."""
+    return hashlib.sha256(encode(tag, *fields)).digest()
+
+
+def _append(out: bytearray, value: object) -> None:
+    match value:
+        case None:
+            out += b"N"
+        case bool():
+            out += b"T" if value else b"F"
+        case int():
+            if value < 0:
+                raise ValueError(f"the canonical encoding holds no negative integer, got {value}")
+            _piece(out, b"I", value.to_bytes((value.bit_length() + 7) // 8, "big"))
+        case float():
+            if value != value or value in (float("inf"), float("-inf")):
+                raise ValueError(f"the canonical encoding holds only finite numbers, got {value}")
+            _piece(out, b"D", struct.pack(">d", value + 0.0))
+        case str():
+            _piece(out, b"S", value.encode("utf-8"))
+        case bytes():
+            _piece(out, b"B", value)
+        case tuple():
+            out += b"L" + len(value).to_bytes(8, "big")
+            for item in value:
+                _append(out, item)
+        case msgspec.Struct():
+            _append(out, type(value).__name__)
+            _append(out, tuple(getattr(value, name) for name in value.__struct_fields__))
+        case _:
+            raise TypeError(f"the canonical encoding holds no {type(value).__name__}")
+
+
+def _piece(out: bytearray, tag: bytes, data: bytes) -> None:
+    out += tag + len(data).to_bytes(8, "big")
+    out += data

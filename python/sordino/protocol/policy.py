@@ -1,0 +1,289 @@
+"""What a study may ask, how many must be in each sum, and the least that a site will accept.
+
+A `Policy` is proposed by the coordinator, checked by every site against its own `Floor` before any key is
+made, and hashed into every key. Its bounds are those of docs/protocol.md: with the consistency check
+2t > n + c, so that two certificates share an honest signer, and c < t always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from sordino.errors import PolicyError, PolicyRefused
+from sordino.protocol.encoding import digest
+
+EVERYONE = "all"
+"""The lane group that every site has."""
+
+MAX_SITES = 4096
+MAX_LANES = 2**40
+MAX_ROUNDS = 1_000_000
+MAX_GROUPS = 16
+
+type AcrossRounds = Literal["freeze", "accept"]
+
+Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]*\Z")]
+
+
+class Block(Struct, frozen=True, forbid_unknown_fields=True):
+    """A run of `length` lanes that share one fixed-point scale, 2**fraction_bits, and one clip.
+
+    A value v becomes the integer round(min(max(v, -clip), clip) * 2**fraction_bits), so the resolution is
+    2**-fraction_bits. `group` is the lane group that the block belongs to.
+    """
+
+    name: Name
+    length: int
+    clip: float
+    fraction_bits: int
+    group: Name = EVERYONE
+
+    @property
+    def scale(self) -> float:
+        """Grid units in 1.0."""
+        return float(2**self.fraction_bits)
+
+    @property
+    def bound(self) -> int:
+        """The largest integer that one encoded value can be, before its weight."""
+        return round(self.clip * 2**self.fraction_bits)
+
+
+class Question(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
+    """One kind of sum that the study may ask: its lanes, their scale and clip, and the bound on weights.
+
+    The lanes are the blocks in order, then one weight lane for each lane group, in order of appearance.
+    With `saturate` a value outside the clip is moved to it; otherwise the site refuses to take part with it.
+    """
+
+    kind: Name
+    blocks: Annotated[tuple[Block, ...], Meta(min_length=1, max_length=256)]
+    max_weight: int = 1
+    saturate: bool = False
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the lane groups, in order of appearance."""
+        return tuple(dict.fromkeys(block.group for block in self.blocks))
+
+    @cached_property
+    def lanes(self) -> int:
+        """Lanes in one vector, weight lanes included."""
+        return sum(block.length for block in self.blocks) + len(self.groups)
+
+    @cached_property
+    def spans(self) -> dict[str, slice]:
+        """Where each block lies in the vector."""
+        spans, start = {}, 0
+        for block in self.blocks:
+            spans[block.name] = slice(start, start + block.length)
+            start += block.length
+        return spans
+
+    @cached_property
+    def weight_lanes(self) -> dict[str, int]:
+        """Where each group's weight lies in the vector."""
+        first = self.lanes - len(self.groups)
+        return {group: first + place for place, group in enumerate(self.groups)}
+
+    @property
+    def peak(self) -> int:
+        """The largest magnitude that one lane of one site can have."""
+        return self.max_weight * max(1, *(block.bound for block in self.blocks))
+
+
+class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
+    """The terms of a study. Raises `PolicyError` where they contradict each other or do not fit the lanes.
+
+    sites          n, the size of the roster
+    min_cohort     the least number of sites in any sum
+    threshold      t, the shares that rebuild a secret and the signatures that certify a survivor set
+    colluders      c, the sites that may work with the coordinator
+    consistency    whether survivors sign the survivor set before anything is revealed (the malicious mode)
+    bits           b: all lanes live in the integers mod 2**b
+    rounds         the highest round number
+    max_dropouts   dropouts that a round may tolerate
+    across_rounds  what holds between sums without noise: "freeze" one cohort, or "accept" differences
+    chain          whether every upload carries a hash chain of further secrets, of which the link D + 1 is
+                   revealed once D dropouts are certified
+    schema         hash of what every site's data must look like (feature names and order, say); empty if
+                   the study has none. A site whose own differs refuses
+    """
+
+    study: Name
+    plan: Annotated[tuple[Question, ...], Meta(min_length=1, max_length=64)]
+    sites: int
+    min_cohort: int
+    threshold: int
+    colluders: int
+    bits: int
+    rounds: int
+    max_dropouts: int
+    across_rounds: AcrossRounds
+    consistency: bool = True
+    chain: bool = False
+    schema: Annotated[bytes, Meta(max_length=32)] = b""
+
+    def __post_init__(self) -> None:
+        n, t, c = self.sites, self.threshold, self.colluders
+        _within("sites", n, 3, MAX_SITES)
+        _within("colluders", c, 0, n - 2)
+        _within("threshold", t, max(2, c + 1), n)
+        if self.consistency and not 2 * t > n + c:
+            raise PolicyError(
+                f"threshold {t} is too small for {n} sites and {c} colluders: with the consistency check "
+                f"2 * threshold must exceed sites + colluders, so at least {(n + c) // 2 + 1}"
+            )
+        _within("min_cohort", self.min_cohort, max(c, 1) + 2, n)
+        _within("rounds", self.rounds, 1, MAX_ROUNDS)
+        _within("max_dropouts", self.max_dropouts, 0, n)
+        _within("bits", self.bits, 2, 64)
+        kinds = [question.kind for question in self.plan]
+        if len(set(kinds)) != len(kinds):
+            raise PolicyError(f"two questions of the plan have one kind: {sorted(kinds)}")
+        for question in self.plan:
+            _check_question(question)
+        need = required_bits(self.plan, n)
+        if self.bits < need:
+            raise PolicyError(
+                f"bits {self.bits} cannot hold the sum of {n} sites: the plan needs at least {need}"
+            )
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Hash of every term, 32 bytes."""
+        return digest("policy", self)
+
+    @property
+    def smallest_cohort(self) -> int:
+        """The least number of participants or survivors that a site goes on with."""
+        return max(self.min_cohort, self.threshold)
+
+    def tolerated(self, participants: int) -> int:
+        """T: dropouts that a round with so many participants tolerates; negative if it cannot start."""
+        return min(self.max_dropouts, participants - self.smallest_cohort)
+
+    def question(self, kind: str) -> Question:
+        """The planned question of this kind; `PolicyError` if the plan has none."""
+        for question in self.plan:
+            if question.kind == kind:
+                return question
+        raise PolicyError(f"the plan has no question {kind!r}, only {[q.kind for q in self.plan]}")
+
+
+class Floor(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The least that a site accepts, set by its own operator in `site.toml` and never sent anywhere."""
+
+    min_cohort: int = 3
+    min_threshold: int = 2
+    min_colluders: int = 0
+    max_rounds: int = 10_000
+    max_lanes: int = 100_000_000
+    semi_honest: bool = False
+    across_rounds: tuple[AcrossRounds, ...] = ("freeze",)
+    questions: tuple[str, ...] | None = None
+
+    def check(self, policy: Policy) -> None:
+        """Raise `PolicyRefused`, naming every term that is below this floor."""
+        lanes = max(question.lanes for question in policy.plan)
+        unplanned = [] if self.questions is None else sorted(
+            {question.kind for question in policy.plan} - set(self.questions)
+        )
+        faults = [
+            fault
+            for bad, fault in [
+                (policy.min_cohort < self.min_cohort, f"min_cohort {policy.min_cohort} < {self.min_cohort}"),
+                (policy.threshold < self.min_threshold, f"threshold {policy.threshold} < {self.min_threshold}"),
+                (policy.colluders < self.min_colluders, f"colluders {policy.colluders} < {self.min_colluders}"),
+                (policy.rounds > self.max_rounds, f"rounds {policy.rounds} > {self.max_rounds}"),
+                (lanes > self.max_lanes, f"lanes {lanes} > {self.max_lanes}"),
+                (not (policy.consistency or self.semi_honest), "the semi-honest mode is not allowed here"),
+                (
+                    policy.across_rounds not in self.across_rounds,
+                    f"across_rounds {policy.across_rounds!r} is not among {list(self.across_rounds)}",
+                ),
+                (bool(unplanned), f"questions {unplanned} are not allowed here"),
+            ]
+            if bad
+        ]
+        if faults:
+            raise PolicyRefused("the policy is below this site's floor: " + "; ".join(faults))
+
+
+def required_bits(plan: Sequence[Question], sites: int) -> int:
+    """The smallest b for which sites * max_weight * bound < 2**(b-1) on every lane of the plan."""
+    return max((sites * question.peak).bit_length() + 1 for question in plan)
+
+
+def plan_policy(
+    *,
+    study: str,
+    sites: int,
+    plan: Sequence[Question],
+    across_rounds: AcrossRounds,
+    rounds: int = 1,
+    colluders: int | None = None,
+    threshold: int | None = None,
+    min_cohort: int | None = None,
+    max_dropouts: int | None = None,
+    bits: int | None = None,
+    consistency: bool = True,
+    chain: bool = False,
+    schema: bytes = b"",
+) -> Policy:
+    """Fill in the terms left open: c = (n-1)//3, the smallest legal t, and the fewest bits that fit.
+
+    Raises `PolicyError` where no legal policy exists.
+    """
+    for question in plan:
+        _check_question(question)
+    c = (sites - 1) // 3 if colluders is None else colluders
+    t = threshold
+    if t is None:
+        t = max(2, (sites + c) // 2 + 1 if consistency else c + 1)
+    cohort = max(t, max(c, 1) + 2) if min_cohort is None else min_cohort
+    return Policy(
+        study=study,
+        plan=tuple(plan),
+        sites=sites,
+        min_cohort=cohort,
+        threshold=t,
+        colluders=c,
+        bits=required_bits(plan, sites) if bits is None else bits,
+        rounds=rounds,
+        max_dropouts=max(0, sites - max(t, cohort)) if max_dropouts is None else max_dropouts,
+        across_rounds=across_rounds,
+        consistency=consistency,
+        chain=chain,
+        schema=schema,
+    )
+
+
+def _check_question(question: Question) -> None:
+    where = f"question {question.kind!r}"
+    names = [block.name for block in question.blocks]
+    if not names:
+        raise PolicyError(f"{where} has no block")
+    if len(set(names)) != len(names):
+        raise PolicyError(f"{where} has two blocks of one name: {names}")
+    _within(f"{where}: max_weight", question.max_weight, 1, 2**53)
+    for block in question.blocks:
+        at = f"{where}, block {block.name!r}"
+        _within(f"{at}: length", block.length, 1, MAX_LANES)
+        _within(f"{at}: fraction_bits", block.fraction_bits, 0, 60)
+        if not 0.0 < block.clip <= 2.0**62:
+            raise PolicyError(f"{at}: clip must be a positive number, got {block.clip}")
+        _within(f"{at}: clip in grid units", block.bound, 1, 2**62)
+    if len(question.groups) > MAX_GROUPS:
+        raise PolicyError(f"{where} has {len(question.groups)} lane groups, at most {MAX_GROUPS} are allowed")
+    _within(f"{where}: lanes", question.lanes, 1, MAX_LANES)
+    _within(f"{where}: bits needed by one site", question.peak.bit_length() + 1, 1, 64)
+
+
+def _within(what: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise PolicyError(f"{what} must be from {low} to {high}, got {value}")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sordino.protocol.policy import EVERYONE, Policy
 
-type Step = Literal["advertise", "seal", "receipt", "upload", "confirm", "unmask", "recover"]
+Step: TypeAlias = Literal["advertise", "seal", "receipt", "upload", "confirm", "unmask", "recover"]
 """The first message that a lost site no longer sends."""
 
 STEPS: tuple[Step, ...] = ("advertise", "seal", "receipt", "upload", "confirm", "unmask", "recover")
@@ -31,7 +31,7 @@ class Contribution:
     weight: int | Mapping[str, int] = 1
 
 
-type Contributor = Callable[[bytes], Contribution]
+Contributor: TypeAlias = Callable[[bytes], Contribution]
 """A site's own work: from the body of the question (a model, say) to its contribution."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
@@ -24,7 +24,7 @@ MAX_LANES = 2**40
 MAX_ROUNDS = 1_000_000
 MAX_GROUPS = 16
 
-type AcrossRounds = Literal["freeze", "accept"]
+AcrossRounds: TypeAlias = Literal["freeze", "accept"]
 
 Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]*\Z")]
 

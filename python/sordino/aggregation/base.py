@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,6 +80,15 @@ class Aggregator(ABC):
     sites: tuple[str, ...]
     """Every site of the roster, sorted."""
 
+    def close(self) -> None:
+        """Let go of files and locks; a closed aggregator makes no more sums."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     @abstractmethod
     def aggregate(
         self,
@@ -91,10 +100,9 @@ class Aggregator(ABC):
     ) -> Aggregate:
         """Ask the planned question `kind` with `body` and sum what the sites contribute.
 
-        `contributors` holds a callable for each site that can be reached; the others count as vanished
-        before their upload. `lose` makes sites vanish for this round at the step named. A contributor that
-        raises `sordino.errors.LocalError` (an unusable value) makes this call raise it; one that returns
-        after it should is the caller's to leave out.
+        `contributors` holds a callable for each site that is asked; the others are left out of the round.
+        `lose` makes sites vanish for this round: name -> the first message that they no longer send. An
+        error that a contributor raises passes through to the caller, and no sum is made.
 
         Raises `RoundAborted` if too few survive; the next call may succeed.
         """

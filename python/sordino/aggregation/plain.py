@@ -1,0 +1,89 @@
+"""Sums in the clear, for comparison only: whoever runs this sees every site's values."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+
+from sordino import _core
+from sordino.aggregation.base import Aggregate, Aggregator, Contributor, Step, Traffic
+from sordino.aggregation.lanes import ONLY_EVERYONE, decode_sums, empty_lanes, encode_contribution
+from sordino.errors import InvalidArgument, PolicyRefused, RoundAborted
+from sordino.protocol.policy import Policy
+
+
+class PlainSumWarning(UserWarning):
+    """No mask: the coordinator of a plain sum sees every site's values."""
+
+
+class PlainAggregator(Aggregator):
+    """The same fixed-point sum over the same survivors as `masked`, with nothing hidden from anyone.
+
+    Warns with `PlainSumWarning`. `groups` names the lane groups of each site (default: only "all").
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        sites: Sequence[str],
+        *,
+        groups: Mapping[str, Collection[str]] | None = None,
+        schemas: Mapping[str, bytes] | None = None,
+    ) -> None:
+        if len(sites) != policy.sites or len(set(sites)) != policy.sites:
+            raise InvalidArgument(f"sites must be {policy.sites} distinct names, got {list(sites)}")
+        for name, schema in (schemas or {}).items():
+            if policy.schema and schema != policy.schema:
+                raise PolicyRefused(f"site {name!r} has data of another schema than the study")
+        warnings.warn(
+            "plain sums hide nothing: the coordinator sees every site's values", PlainSumWarning, stacklevel=2
+        )
+        self.policy = policy
+        self.sites = tuple(sorted(sites))
+        self._groups = groups or {}
+        self._round = 0
+
+    def aggregate(
+        self,
+        kind: str,
+        body: bytes,
+        contributors: Mapping[str, Contributor],
+        *,
+        lose: Mapping[str, Step] | None = None,
+    ) -> Aggregate:
+        """Add up what the survivors contribute; see `Aggregator.aggregate`."""
+        started = time.perf_counter()
+        question, bits = self.policy.question(kind), self.policy.bits
+        if unknown := sorted(set(contributors) - set(self.sites)):
+            raise InvalidArgument(f"contributors name sites outside the roster: {unknown}")
+        lose = lose or {}
+        self._round += 1
+        dropped = {
+            name: step
+            for name, step in sorted(lose.items())
+            if name in contributors and step not in ("confirm", "unmask", "recover")
+        }
+        survivors = tuple(sorted(set(contributors) - set(dropped)))
+        if len(dropped) > (tolerated := self.policy.tolerated(len(contributors))):
+            raise RoundAborted(
+                f"{len(dropped)} of {len(contributors)} sites dropped out, {max(tolerated, 0)} are tolerated",
+                peers=tuple(dropped),
+            )
+        total = empty_lanes(question.lanes, bits)
+        for name in survivors:
+            groups = self._groups.get(name, ONLY_EVERYONE)
+            total += encode_contribution(question, contributors[name](body), bits=bits, groups=groups)
+        sums, weights, integers = decode_sums(question, total, bits=bits)
+        sent = _core.packed_size(question.lanes, bits)
+        return Aggregate(
+            round=self._round,
+            sums=sums,
+            weights=weights,
+            integers=integers,
+            survivors=survivors,
+            dropped=dropped,
+            vanished=tuple(name for name in survivors if name in lose),
+            traffic={name: Traffic(sent=sent, received=len(body)) for name in survivors},
+            seconds=time.perf_counter() - started,
+        )

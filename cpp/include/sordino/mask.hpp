@@ -1,0 +1,26 @@
+// Masking of lanes: the sum of many keystreams added to a vector in place.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace sordino {
+
+struct MaskRange {
+    std::uint64_t stream = 0;  // the keystream's stream id
+    std::uint64_t offset = 0;  // index, in lanes, of the first lane within the whole vector
+    std::size_t threads = 1;   // the result is the same for any number
+};
+
+// lanes[i] += sum_k PRG(add_k)[offset + i] - sum_k PRG(subtract_k)[offset + i]  mod 2^32 (or 2^64).
+//
+// `add` and `subtract` hold any number of 32-byte seeds. Lane i reads the keystream bytes
+// [(offset + i) w, (offset + i + 1) w), w = sizeof(lane), little-endian. Each tile of lanes is brought into
+// the cache once, whatever the number of seeds.
+void add_masks(std::span<std::uint32_t> lanes, std::span<const std::uint8_t> add,
+               std::span<const std::uint8_t> subtract, MaskRange range = {});
+void add_masks(std::span<std::uint64_t> lanes, std::span<const std::uint8_t> add,
+               std::span<const std::uint8_t> subtract, MaskRange range = {});
+
+}  // namespace sordino

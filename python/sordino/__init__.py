@@ -1,3 +1,71 @@
-"""sordino: sums over hospitals that nobody can open, and federated radiomics on them."""
+"""sordino: sums over hospitals that nobody can open, and federated radiomics on them.
+
+Public names load when they are first used, so that `import sordino` costs nothing.
+"""
 
 from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sordino.aggregation.base import Aggregate, Aggregator, Contribution
+    from sordino.aggregation.masked import MaskedAggregator
+    from sordino.aggregation.plain import PlainAggregator
+    from sordino.errors import LocalError, PeerError, SordinoError
+    from sordino.federated.estimator import FederatedLogisticRegression
+    from sordino.protocol.policy import Block, Floor, Policy, Question, plan_policy
+    from sordino.simulation import SecureSum, default_policy, secure_sum
+
+_HOMES = {
+    "Aggregate": "aggregation.base",
+    "Aggregator": "aggregation.base",
+    "Block": "protocol.policy",
+    "Contribution": "aggregation.base",
+    "FederatedLogisticRegression": "federated.estimator",
+    "Floor": "protocol.policy",
+    "LocalError": "errors",
+    "MaskedAggregator": "aggregation.masked",
+    "PeerError": "errors",
+    "PlainAggregator": "aggregation.plain",
+    "Policy": "protocol.policy",
+    "Question": "protocol.policy",
+    "SecureSum": "simulation",
+    "SordinoError": "errors",
+    "default_policy": "simulation",
+    "plan_policy": "protocol.policy",
+    "secure_sum": "simulation",
+}
+
+__all__ = [
+    "Aggregate",
+    "Aggregator",
+    "Block",
+    "Contribution",
+    "FederatedLogisticRegression",
+    "Floor",
+    "LocalError",
+    "MaskedAggregator",
+    "PeerError",
+    "PlainAggregator",
+    "Policy",
+    "Question",
+    "SecureSum",
+    "SordinoError",
+    "default_policy",
+    "plan_policy",
+    "secure_sum",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version("sordino")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sordino' has no attribute {name!r}")
+    return getattr(import_module(f"sordino.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -37,10 +37,11 @@ Contributor: TypeAlias = Callable[[bytes], Contribution]
 
 @dataclass(frozen=True)
 class Traffic:
-    """Bytes that one site has sent and received in one round."""
+    """Bytes that one site has sent and received in one round, and its own working time in seconds."""
 
     sent: int = 0
     received: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ made, and hashed into every key. Its bounds are those of docs/protocol.md: with 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Literal, TypeAlias
@@ -26,7 +27,17 @@ MAX_GROUPS = 16
 
 AcrossRounds: TypeAlias = Literal["freeze", "accept"]
 
-Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]*\Z")]
+_NAME_PATTERN = r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
+Name = Annotated[str, Meta(max_length=64, pattern=_NAME_PATTERN)]
+
+
+def check_name(name: str) -> None:
+    """Raise `PolicyError` unless `name` may name a site, a block or a question."""
+    if not isinstance(name, str) or not re.match(_NAME_PATTERN, name):
+        raise PolicyError(
+            f"a name has 1 to 64 letters, digits, dots, dashes and underscores and starts with a letter or "
+            f"a digit, got {name!r}"
+        )
 
 
 class Block(Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,6 +141,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
 
     def __post_init__(self) -> None:
         n, t, c = self.sites, self.threshold, self.colluders
+        check_name(self.study)
         _within("sites", n, 3, MAX_SITES)
         _within("colluders", c, 0, n - 2)
         _within("threshold", t, max(2, c + 1), n)
@@ -166,6 +178,10 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
     def tolerated(self, participants: int) -> int:
         """T: dropouts that a round with so many participants tolerates; negative if it cannot start."""
         return min(self.max_dropouts, participants - self.smallest_cohort)
+
+    def links(self, participants: int) -> int:
+        """The length of each site's chain of further secrets: T where the policy has a chain, else 0."""
+        return max(self.tolerated(participants), 0) if self.chain else 0
 
     def question(self, kind: str) -> Question:
         """The planned question of this kind; `PolicyError` if the plan has none."""
@@ -265,6 +281,7 @@ def plan_policy(
 
 def _check_question(question: Question) -> None:
     where = f"question {question.kind!r}"
+    check_name(question.kind)
     names = [block.name for block in question.blocks]
     if not names:
         raise PolicyError(f"{where} has no block")
@@ -273,6 +290,8 @@ def _check_question(question: Question) -> None:
     _within(f"{where}: max_weight", question.max_weight, 1, 2**53)
     for block in question.blocks:
         at = f"{where}, block {block.name!r}"
+        check_name(block.name)
+        check_name(block.group)
         _within(f"{at}: length", block.length, 1, MAX_LANES)
         _within(f"{at}: fraction_bits", block.fraction_bits, 0, 60)
         if not 0.0 < block.clip <= 2.0**62:

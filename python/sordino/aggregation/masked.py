@@ -1,0 +1,213 @@
+"""The secure sum in one process: every site and the coordinator run the real protocol, message by message."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from sordino.aggregation.base import STEPS, Aggregate, Aggregator, Contributor, Step, Traffic
+from sordino.aggregation.lanes import ONLY_EVERYONE, decode_sums, encode_contribution
+from sordino.errors import InvalidArgument, PeerError, PolicyRefused, StateError
+from sordino.files.durable import write_durably
+from sordino.files.identity import read_identity, write_identity
+from sordino.files.journal import FileJournal
+from sordino.files.settings import read_roster, write_roster
+from sordino.protocol.coordinator import Coordinator, Fault, Request
+from sordino.protocol.exchange import finish_round, set_up
+from sordino.protocol.journal import Journal, MemoryJournal, Reply
+from sordino.protocol.keys import Identity, Roster
+from sordino.protocol.policy import Floor, Policy
+from sordino.protocol.site import Site
+
+SIMULATION_FLOOR = Floor(across_rounds=("freeze", "accept"), max_rounds=1_000_000, max_lanes=2**40)
+"""The floor of simulated sites: whoever simulates has all the data anyway."""
+
+
+class MaskedAggregator(Aggregator):
+    """Sums that nobody can open, over simulated sites.
+
+    policy, sites   the terms, and the names of the roster
+    directory       where to keep keys, journals and states, so that a later process can go on; by default
+                    everything is in memory. If it holds a session of the same policy and sites, that goes on
+    floor           what every site accepts; `SIMULATION_FLOOR` by default
+    groups          the lane groups that each site has besides "all"
+    schemas         the hash of each site's data schema, where the policy has one
+    lose            sites that vanish during set-up: name -> the first message that they do not send
+
+    Raises `PolicyRefused` if a site refuses the policy, and `RoundAborted` if too few complete set-up.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        sites: Sequence[str],
+        *,
+        directory: Path | None = None,
+        floor: Floor = SIMULATION_FLOOR,
+        groups: Mapping[str, Collection[str]] | None = None,
+        schemas: Mapping[str, bytes] | None = None,
+        lose: Mapping[str, Step] | None = None,
+    ) -> None:
+        if len(sites) != policy.sites or len(set(sites)) != policy.sites:
+            raise InvalidArgument(f"sites must be {policy.sites} distinct names, got {list(sites)}")
+        self.policy = policy
+        self.sites = tuple(sorted(sites))
+        self._groups = {name: frozenset((groups or {}).get(name, ())) | ONLY_EVERYONE for name in sites}
+        self._directory = directory
+        identities = {name: self._identity(name) for name in self.sites}
+        roster = Roster({name: identity.public_key for name, identity in identities.items()})
+        self._members = {
+            name: Site(
+                identity,
+                roster,
+                floor,
+                self._journal(name),
+                groups=tuple(self._groups[name]),
+                schema=(schemas or {}).get(name, b""),
+            )
+            for name, identity in identities.items()
+        }
+        self._sent: dict[str, int] = defaultdict(int)
+        self._received: dict[str, int] = defaultdict(int)
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._contributors: Mapping[str, Contributor] = {}
+        self._lose: Mapping[str, Step] = lose or {}
+        self._coordinator = self._resume(roster) or Coordinator(roster, policy)
+        set_up(self._coordinator, self._ask)
+        self._save_coordinator()
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What peers did wrong in this session."""
+        return self._coordinator.faults
+
+    @property
+    def able(self) -> tuple[str, ...]:
+        """The sites that completed set-up with each other."""
+        return self._coordinator.able()
+
+    def aggregate(
+        self,
+        kind: str,
+        body: bytes,
+        contributors: Mapping[str, Contributor],
+        *,
+        lose: Mapping[str, Step] | None = None,
+    ) -> Aggregate:
+        """Run one round; see `Aggregator.aggregate`. Sites that did not complete set-up are left out."""
+        started = time.perf_counter()
+        if unknown := sorted(set(contributors) - set(self.sites)):
+            raise InvalidArgument(f"contributors name sites outside the roster: {unknown}")
+        _check_lose(lose or {}, self.sites)
+        self._contributors, self._lose = contributors, lose or {}
+        self._sent.clear()
+        self._received.clear()
+        self._seconds.clear()
+        able = self._coordinator.able()
+        frozen = self.policy.across_rounds == "freeze"
+        chosen = None if frozen else [name for name in able if name in contributors]
+        self._coordinator.open_round(kind, body, chosen)
+        self._save_coordinator()
+        try:
+            result = finish_round(self._coordinator, self._ask)
+        finally:
+            self._save_coordinator()
+        sums, weights, integers = decode_sums(result.question, result.lanes, bits=self.policy.bits)
+        return Aggregate(
+            round=result.round,
+            sums=sums,
+            weights=weights,
+            integers=integers,
+            survivors=result.survivors,
+            dropped={name: self._lose.get(name, "upload") for name in result.dropped},
+            vanished=result.vanished,
+            traffic={
+                name: Traffic(self._sent[name], self._received[name], self._seconds[name])
+                for name in result.participants
+            },
+            seconds=time.perf_counter() - started,
+        )
+
+    def _ask(self, request: Request) -> Reply | None:
+        """Deliver a request to its simulated site, unless it has vanished."""
+        name, phase = request.site, self._coordinator.phase
+        if name in self._lose and STEPS.index(self._lose[name]) <= STEPS.index(phase):
+            return None
+        if phase == "upload" and name not in self._contributors:
+            return None
+        started = time.perf_counter()
+        site = self._members[name]
+        try:
+            reply = self._upload(site, request) if phase == "upload" else Reply(site.handle(request.data))
+        except PolicyRefused:
+            raise
+        except (PeerError, StateError) as error:
+            reply = Reply(site.refusal(error))
+        self._save_site(site)
+        self._seconds[name] += time.perf_counter() - started
+        self._received[name] += len(request.data) + len(request.body)
+        self._sent[name] += len(reply.data) + len(reply.payload)
+        return reply
+
+    def _upload(self, site: Site, request: Request) -> Reply:
+        task = site.read(request.data, request.body)
+        lanes = encode_contribution(
+            task.question,
+            self._contributors[site.name](task.body),
+            bits=self.policy.bits,
+            groups=self._groups[site.name],
+        )
+        return site.upload(request.data, request.body, lanes)
+
+    # Files -----------------------------------------------------------------------------------------------
+
+    def _site_directory(self, name: str) -> Path:
+        assert self._directory is not None
+        return self._directory / "sites" / name
+
+    def _identity(self, name: str) -> Identity:
+        if self._directory is None:
+            return Identity.generate(name)
+        directory = self._site_directory(name)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = directory / "identity.key"
+        return read_identity(path, name) if path.exists() else write_identity(path, name)
+
+    def _journal(self, name: str) -> Journal:
+        return MemoryJournal() if self._directory is None else FileJournal(self._site_directory(name) / "journal")
+
+    def _resume(self, roster: Roster) -> Coordinator | None:
+        """The coordinator and site states of an earlier process, if they are of this policy and roster."""
+        if self._directory is None:
+            return None
+        pinned, state = self._directory / "roster.toml", self._directory / "coordinator.state"
+        if not state.exists():
+            write_roster(pinned, roster)
+            return None
+        if read_roster(pinned).digest != roster.digest:
+            raise StateError(f"{self._directory} holds a session of other sites")
+        coordinator = Coordinator.load(roster, state.read_bytes())
+        if coordinator.policy != self.policy:
+            raise StateError(f"{self._directory} holds a session under another policy")
+        for name, site in self._members.items():
+            saved = self._site_directory(name) / "session.state"
+            if saved.exists():
+                site.load(saved.read_bytes())
+        return coordinator
+
+    def _save_site(self, site: Site) -> None:
+        if self._directory is not None and site.state is not None:
+            write_durably(self._site_directory(site.name) / "session.state", site.save(), sync=False)
+
+    def _save_coordinator(self) -> None:
+        if self._directory is not None:
+            write_durably(self._directory / "coordinator.state", self._coordinator.save(), sync=False)
+
+
+def _check_lose(lose: Mapping[str, Step], sites: Sequence[str]) -> None:
+    if unknown := sorted(set(lose) - set(sites)):
+        raise InvalidArgument(f"lose names sites outside the roster: {unknown}")
+    if wrong := sorted({step for step in lose.values() if step not in STEPS}):
+        raise InvalidArgument(f"lose knows the steps {list(STEPS)}, got {wrong}")

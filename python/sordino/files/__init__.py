@@ -1,0 +1,1 @@
+"""The files that a site keeps: its identity, the pinned roster, its settings and its journal."""

@@ -1,0 +1,147 @@
+"""The journal on disk: one hash-chained line an entry, locked while held, flushed before any message leaves.
+
+A directory holds `journal.jsonl`, `lock`, and `replies/SESSION/`, where the answers of each session's open
+round are kept so that an identical request gets identical bytes. Nothing in it opens a site's vector beyond
+what the answers themselves did; still it belongs to the site alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from sordino.errors import JournalError
+from sordino.files.durable import sync_directory, write_durably
+from sordino.protocol.journal import Book, Entry, Index, Journal, Reply
+
+KEEP_BYTES = 2**28
+"""The largest payload that is kept beside the journal; a repeat of a larger one is refused."""
+
+_DECODER = msgspec.json.Decoder(Entry)
+
+
+class FileJournal(Journal):
+    """A site's journal in `directory`, shared by all its processes on one machine.
+
+    Raises `JournalError` if the directory cannot be made or written.
+    """
+
+    def __init__(self, directory: Path, *, keep_bytes: int = KEEP_BYTES) -> None:
+        self._directory = directory
+        try:
+            (directory / "replies").mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.chmod(0o700)
+        except OSError as error:
+            raise JournalError(f"the journal directory {directory} cannot be made: {error.strerror}") from None
+        self._book = _FileBook(directory, keep_bytes)
+
+    @contextmanager
+    def open(self) -> Iterator[Book]:
+        """Hold the journal exclusively, waiting for other processes, with all entries read and checked."""
+        try:
+            lock = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise JournalError(f"the journal in {self._directory} cannot be locked: {error.strerror}") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._book.catch_up()
+            yield self._book
+        finally:
+            os.close(lock)
+
+
+class _FileBook(Book):
+    def __init__(self, directory: Path, keep_bytes: int) -> None:
+        self.index = Index()
+        self._path = directory / "journal.jsonl"
+        self._replies = directory / "replies"
+        self._keep_bytes = keep_bytes
+        self._read = 0
+        self._last_line = b""
+
+    def catch_up(self) -> None:
+        """Read what was appended since the last look; raises `JournalError` for a chain that is broken."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._read - len(self._last_line))
+                if file.read(len(self._last_line)) != self._last_line:
+                    raise JournalError(f"the journal {self._path} was truncated or replaced")
+                lines = file.read().splitlines(keepends=True)
+        except FileNotFoundError:
+            if self._read:
+                raise JournalError(f"the journal {self._path} is gone") from None
+            return
+        except OSError as error:
+            raise JournalError(f"the journal {self._path} cannot be read: {error.strerror}") from None
+        for line in lines:
+            if not line.endswith(b"\n"):
+                self._set_aside(line)
+                return
+            try:
+                self.index.add(_DECODER.decode(line))
+            except (msgspec.MsgspecError, JournalError) as error:
+                raise JournalError(
+                    f"{self._path}, line {self.index.length + 1}: the entry is damaged or does not follow: {error}"
+                ) from None
+            self._read += len(line)
+            self._last_line = line
+
+    def _set_aside(self, torn: bytes) -> None:
+        """A last line without its end was being written when the process died, so no message followed it."""
+        write_durably(self._path.with_name(f"torn-{self._read}"), torn)
+        os.truncate(self._path, self._read)
+
+    def _write(self, entry: Entry, reply: Reply) -> None:
+        directory = self._replies / entry.session.hex()
+        try:
+            if not directory.exists():
+                directory.mkdir(mode=0o700)
+                sync_directory(self._replies)
+            write_durably(directory / f"{entry.sequence}.data", reply.data)
+            if reply.payload and len(reply.payload) <= self._keep_bytes:
+                write_durably(directory / f"{entry.sequence}.payload", reply.payload)
+            self._append(msgspec.json.encode(entry) + b"\n")
+        except OSError as error:
+            raise JournalError(f"the journal {self._path} cannot be written: {error.strerror}") from None
+        if entry.action in ("UploadRequest", "Close"):
+            self._forget_before(directory, entry)
+
+    def _append(self, line: bytes) -> None:
+        new = self._read == 0
+        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            written = os.write(handle, line)
+            if written != len(line):
+                os.ftruncate(handle, self._read)
+                raise JournalError(f"the journal {self._path} took only part of an entry: is the disk full?")
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        if new:
+            sync_directory(self._path.parent)
+        self._read += len(line)
+        self._last_line = line
+
+    @staticmethod
+    def _forget_before(directory: Path, entry: Entry) -> None:
+        for file in directory.iterdir():
+            if int(file.name.split(".")[0]) < entry.sequence:
+                file.unlink()
+
+    def _read_reply(self, entry: Entry) -> Reply | None:
+        directory = self._replies / entry.session.hex()
+        try:
+            data = (directory / f"{entry.sequence}.data").read_bytes()
+            payload = directory / f"{entry.sequence}.payload"
+            reply = Reply(data, payload.read_bytes() if payload.exists() else b"")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise JournalError(f"an answer in {directory} cannot be read: {error.strerror}") from None
+        # A payload that was too large to keep leaves a message whose digest cannot match.
+        return reply if payload.exists() or reply.digest == entry.reply else None

@@ -1,0 +1,737 @@
+"""The coordinator: relays, sums, and recovers; it can open nothing but the sum.
+
+No clock, no socket: whoever drives it sends what `requests` gives, hands every answer to `receive`, and calls
+`proceed` when it will wait no longer. A site that did not answer by then has vanished for this step.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from sordino import _core
+from sordino.errors import (
+    InvalidArgument,
+    MalformedMessage,
+    PeerError,
+    PolicyError,
+    RoundAborted,
+    ShareError,
+    StateError,
+)
+from sordino.protocol import merkle, wire
+from sordino.protocol import messages as m
+from sordino.protocol.commitment import chain_end, commit_mask_key, commit_self_seed, share_leaf
+from sordino.protocol.encoding import DIGEST_BYTES
+from sordino.protocol.graph import smallest_cover
+from sordino.protocol.groups import planned_groups, thin_group
+from sordino.protocol.keys import Entropy, Roster, RoundContext, draw
+from sordino.protocol.policy import Policy, Question
+from sordino.protocol.secret import SECRET_BYTES
+from sordino.protocol.site import revealed_secrets
+from sordino.protocol.transcript import body_digest, round_context, session_digest
+
+STATE_VERSION = 1
+
+
+class Request(NamedTuple):
+    """A message to one site and the body that travels beside it (empty for all but upload requests)."""
+
+    site: str
+    data: bytes
+    body: bytes = b""
+
+
+class Fault(Struct, frozen=True):
+    """Something that a peer did wrong; where two could be to blame, both are named."""
+
+    peers: tuple[str, ...]
+    reason: str
+
+
+class Result(NamedTuple):
+    """The sum of one round.
+
+    lanes      sum of the survivors' lanes mod 2**bits, in the low `bits` bits; shape (question.lanes,)
+    links      where the policy has a chain and fewer than T sites dropped: the first surplus link of each
+               survivor
+    vanished   survivors whose secrets were rebuilt from shares
+    """
+
+    round: int
+    question: Question
+    lanes: NDArray[np.uint32] | NDArray[np.uint64]
+    participants: tuple[str, ...]
+    survivors: tuple[str, ...]
+    dropped: tuple[str, ...]
+    vanished: tuple[str, ...]
+    links: Mapping[str, bytes]
+    faults: tuple[Fault, ...]
+
+
+class _Opening(Struct, frozen=True):
+    """What one survivor reveals, or what was rebuilt in its place."""
+
+    self_seed: bytes
+    pair_keys: tuple[bytes, ...]
+    link: bytes | None
+
+
+class _Round(Struct):
+    """The open round."""
+
+    context: RoundContext
+    kind: str
+    body: bytes
+    participants: tuple[str, ...]
+    uploads: dict[str, m.Upload] = {}
+    payloads: dict[str, bytes] = {}
+    statement: m.Statement | None = None
+    endorsements: dict[str, bytes] = {}
+    openings: dict[str, _Opening] = {}
+    vanished: tuple[str, ...] = ()
+    shares: dict[str, dict[str, tuple[bytes, ...]]] = {}
+    answered: set[tuple[str, str]] = set()
+
+
+class _State(Struct):
+    """All that a coordinator knows; nothing of it opens a site's vector."""
+
+    policy: Policy
+    session_id: bytes
+    phase: str = "advertise"
+    session: bytes = b""
+    advertisements: dict[str, m.Advertisement] = {}
+    sealed: dict[str, dict[str, m.SealedPair]] = {}
+    withheld: set[tuple[str, str]] = set()
+    complaints: dict[str, int] = {}
+    places: dict[str, int] = {}
+    receipts: dict[str, tuple[str, ...]] = {}
+    round: int = 0
+    cohort: tuple[str, ...] | None = None
+    survivors: tuple[str, ...] | None = None
+    open: _Round | None = None
+    faults: list[Fault] = []
+
+
+PHASES = ("advertise", "seal", "receipt", "ready", "upload", "confirm", "unmask", "recover", "done")
+
+
+class Coordinator:
+    """One session of one study, over the sites of `roster`."""
+
+    def __init__(self, roster: Roster, policy: Policy, *, entropy: Entropy = os.urandom) -> None:
+        if policy.sites != len(roster):
+            raise PolicyError(f"the policy is for {policy.sites} sites, the roster has {len(roster)}")
+        self._roster = roster
+        self._state = _State(policy=policy, session_id=draw(entropy, DIGEST_BYTES))
+        self._result: Result | None = None
+
+    # State ---------------------------------------------------------------------------------------------
+
+    @property
+    def policy(self) -> Policy:
+        """The session's terms."""
+        return self._state.policy
+
+    @property
+    def phase(self) -> str:
+        """What is being waited for: one of `PHASES`."""
+        return self._state.phase
+
+    @property
+    def round(self) -> int:
+        """The last round that was opened here or that more than c sites said they were at."""
+        return self._state.round
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What peers have done wrong so far in this session."""
+        return tuple(self._state.faults)
+
+    @property
+    def result(self) -> Result:
+        """The sum of the last round; raises `StateError` if it has none."""
+        if self._result is None:
+            raise StateError(f"the coordinator has no sum at phase {self.phase!r}")
+        return self._result
+
+    def save(self) -> bytes:
+        """The state as bytes, uploads of the open round included."""
+        return bytes([STATE_VERSION]) + msgspec.msgpack.encode(self._state)
+
+    @classmethod
+    def load(cls, roster: Roster, data: bytes) -> Coordinator:
+        """Go on from a saved state; raises `StateError` if it is damaged or for another roster."""
+        if not data or data[0] != STATE_VERSION:
+            raise StateError(f"a coordinator state must have version {STATE_VERSION}")
+        try:
+            state = msgspec.msgpack.decode(memoryview(data)[1:], type=_State)
+        except msgspec.MsgspecError as error:
+            raise StateError(f"the coordinator state is damaged: {error}") from None
+        coordinator = cls(roster, state.policy)
+        coordinator._state = state
+        return coordinator
+
+    # Driving ---------------------------------------------------------------------------------------------
+
+    def requests(self) -> list[Request]:
+        """What is still to be sent in this phase: to every site that has not answered yet."""
+        state = self._state
+        match state.phase:
+            case "advertise":
+                offer = m.Offer(state.session_id, self._roster.digest, state.policy)
+                return self._to_all(offer, [n for n in self._roster.names if n not in state.advertisements])
+            case "seal":
+                message = m.Advertisements(state.session_id, self._sorted_advertisements())
+                return self._to_all(message, [n for n in sorted(state.advertisements) if n not in state.sealed])
+            case "receipt":
+                return [
+                    Request(name, wire.to_bytes(self._boxes_for(name)))
+                    for name in sorted(state.sealed)
+                    if name not in state.receipts
+                ]
+            case "upload":
+                opened = self._open()
+                request = m.UploadRequest(
+                    session=state.session,
+                    round=opened.context.round,
+                    kind=opened.kind,
+                    body=body_digest(opened.body),
+                    participants=opened.participants,
+                )
+                waiting = [name for name in opened.participants if name not in opened.uploads]
+                return [Request(name, wire.to_bytes(request), opened.body) for name in waiting]
+            case "confirm":
+                statement = self._statement()
+                waiting = [name for name in statement.names if name not in self._open().endorsements]
+                return self._to_all(m.ConfirmRequest(statement), waiting)
+            case "unmask":
+                waiting = [name for name in self._statement().names if name not in self._open().openings]
+                return self._to_all(m.UnmaskRequest(self._certificate()), waiting)
+            case "recover":
+                return self._recover_requests()
+            case _:
+                return []
+
+    def receive(self, site: str, data: bytes, payload: bytes = b"") -> None:
+        """Take in what `site` answered; `payload` holds the masked lanes beside an upload.
+
+        Raises a `PeerError` that names the site, with nothing changed but the `faults`, for an answer that
+        does not hold; the site may be asked again, or counts as vanished. A refusal is no error: it moves this
+        coordinator's place forward where sites are ahead of it, and is kept among the faults.
+        """
+        try:
+            self._receive(site, data, payload)
+        except PeerError as error:
+            self._fault(error.peers or (site,), str(error))
+            raise
+
+    def _receive(self, site: str, data: bytes, payload: bytes) -> None:
+        self._roster.index(site)
+        message = wire.read_at_coordinator(data, len(self._roster))
+        claimed = message.summary.site if isinstance(message, m.Upload) else _sender(message)
+        if claimed not in (site, None):
+            raise MalformedMessage(f"site {site!r} answered in the name of {claimed!r}", peers=(site,))
+        if isinstance(message, m.Refusal):
+            self._take_refusal(site, message)
+        elif isinstance(message, m.Receipt):
+            self._take_receipt(site, message)
+        elif isinstance(message, m.Unmasking) and self.phase == "recover":
+            self._take_unmasking(site, message)
+        else:
+            expected = _ANSWERS.get(self.phase)
+            if expected is None or not isinstance(message, expected):
+                raise MalformedMessage(
+                    f"site {site!r} sent a {type(message).__name__} at phase {self.phase!r}", peers=(site,)
+                )
+            match message:
+                case m.Advertisement():
+                    self._take_advertisement(site, message)
+                case m.SealedPairs():
+                    self._take_sealed(site, message)
+                case m.Upload():
+                    self._take_upload(site, message, payload)
+                case m.Confirmation():
+                    self._take_confirmation(site, message)
+                case m.Unmasking():
+                    self._take_unmasking(site, message)
+                case m.Recovery():
+                    self._take_recovery(site, message)
+
+    def proceed(self) -> str:
+        """Wait no longer: go on with who has answered, and say the new phase.
+
+        Raises `RoundAborted` if too few have; set-up then stays where it is, and a round is over without a
+        sum, so that the next may be opened.
+        """
+        match self.phase:
+            case "advertise":
+                self._need_cohort(len(self._state.advertisements), "advertised")
+                self._state.session = session_digest(
+                    self._state.session_id, self._roster, self.policy, self._sorted_advertisements()
+                )
+                self._state.phase = "seal"
+            case "seal":
+                self._need_cohort(len(self._state.sealed), "sealed their pair secrets")
+                self._state.phase = "receipt"
+            case "receipt":
+                self._need_cohort(len(self.able()), "hold pair secrets with each other")
+                self._state.phase = "ready"
+            case "upload":
+                self._close_uploads()
+            case "confirm":
+                self._close_confirmations()
+            case "unmask":
+                self._close_unmasking()
+            case "recover":
+                self._close_recovery()
+            case other:
+                raise StateError(f"there is nothing to proceed from at phase {other!r}")
+        return self.phase
+
+    def open_round(self, kind: str, body: bytes = b"", participants: Sequence[str] | None = None) -> None:
+        """Start the next round: ask `kind` of `participants` (default: all that hold pairs with each other).
+
+        Raises `RoundAborted` if they are too few or do not all hold pairs with each other, and `StateError`
+        during set-up. A round that is still open is given up.
+        """
+        state = self._state
+        if state.phase in ("advertise", "seal", "receipt"):
+            raise StateError(f"set-up is not over: the session is at phase {state.phase!r}")
+        question = state.policy.question(kind)
+        able = self.able()
+        chosen = state.cohort or able if participants is None else tuple(sorted(set(participants)))
+        if state.cohort and chosen != state.cohort:
+            raise InvalidArgument(f"the policy freezes the participants: {list(state.cohort)}")
+        if missing := sorted({site for pair in self._missing_pairs(chosen) for site in pair}):
+            raise RoundAborted(f"not all of {missing} hold pair secrets with each other", peers=tuple(missing))
+        self._need_cohort(len(chosen), "can take part")
+        if state.round >= state.policy.rounds:
+            raise RoundAborted(f"the policy allows {state.policy.rounds} rounds, and all were used")
+        state.round += 1
+        state.open = _Round(
+            context=round_context(
+                state.session, state.round, state.policy, question, body_digest(body), chosen
+            ),
+            kind=kind,
+            body=body,
+            participants=chosen,
+        )
+        if state.policy.across_rounds == "freeze":
+            state.cohort = chosen
+        state.phase = "upload"
+        self._result = None
+
+    def close_requests(self, *, final: bool) -> list[Request]:
+        """Ask every participant to wipe the keys of the open round, and with `final` of the session."""
+        names = self._state.receipts
+        return self._to_all(m.Close(self._state.session, final), sorted(names))
+
+    def able(self) -> tuple[str, ...]:
+        """The sites that hold pair secrets with each other, as many as can be."""
+        names = sorted(self._state.receipts)
+        left_out = smallest_cover(self._missing_pairs(names))
+        return tuple(name for name in names if name not in left_out)
+
+    def _missing_pairs(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        receipts = self._state.receipts
+        return [
+            (one, other)
+            for place, one in enumerate(names)
+            for other in names[place + 1 :]
+            if other not in receipts.get(one, ()) or one not in receipts.get(other, ())
+        ]
+
+    # Set-up ----------------------------------------------------------------------------------------------
+
+    def _take_advertisement(self, site: str, message: m.Advertisement) -> None:
+        self._roster.verify(site, message.signature, "advertisement", *message.signed())
+        mine = (self._state.session_id, self._roster.digest, self.policy.digest)
+        if (message.session_id, message.roster, message.policy) != mine:
+            raise PeerError(
+                f"the advertisement of site {site!r} is for another session, roster or policy", peers=(site,)
+            )
+        self._state.advertisements[site] = message
+
+    def _sorted_advertisements(self) -> tuple[m.Advertisement, ...]:
+        return tuple(message for _, message in sorted(self._state.advertisements.items()))
+
+    def _take_sealed(self, site: str, message: m.SealedPairs) -> None:
+        self._same_session(site, message.session)
+        expected = [name for name in sorted(self._state.advertisements) if name > site]
+        if [box.receiver for box in message.boxes] != expected or any(b.sender != site for b in message.boxes):
+            raise MalformedMessage(f"site {site!r} did not seal one box for each later site", peers=(site,))
+        for box in message.boxes:
+            self._roster.verify(
+                site, box.signature, "sealed pair", message.session, site, box.receiver, box.sealed
+            )
+        self._state.sealed[site] = {box.receiver: box for box in message.boxes}
+
+    def _boxes_for(self, site: str) -> m.Boxes:
+        boxes = tuple(
+            boxes[site]
+            for sender, boxes in sorted(self._state.sealed.items())
+            if site in boxes and (sender, site) not in self._state.withheld
+        )
+        return m.Boxes(self._state.session, boxes)
+
+    def _take_receipt(self, site: str, message: m.Receipt) -> None:
+        """Receipts may come late: the site then takes part from the next round on."""
+        self._same_session(site, message.session)
+        self._roster.verify(site, message.signature, "receipt", message.session, site, message.peers)
+        self._state.receipts[site] = message.peers
+
+    def _take_refusal(self, site: str, message: m.Refusal) -> None:
+        state = self._state
+        self._fault((site, *message.peers), f"site {site!r} refused: {message.reason}")
+        if message.session == state.session and state.session:
+            # A place is believed once one honest site must be among those that claim it: otherwise a single
+            # liar could use up all rounds.
+            state.places[site] = message.round
+            claims = sorted(state.places.values(), reverse=True)
+            if len(claims) > self.policy.colluders:
+                state.round = max(state.round, claims[self.policy.colluders])
+        if self.phase == "receipt":
+            # Boxes that fail are sent once more, and left out the second time.
+            state.complaints[site] = state.complaints.get(site, 0) + 1
+            if state.complaints[site] > 1:
+                state.withheld |= {(sender, site) for sender in message.peers}
+
+    # A round ---------------------------------------------------------------------------------------------
+
+    def _take_upload(self, site: str, message: m.Upload, payload: bytes) -> None:
+        opened, summary = self._open(), message.summary
+        peers = len(opened.participants) - 1
+        context = (summary.session, summary.round, summary.question, summary.cohort)
+        mine = (
+            opened.context.session,
+            opened.context.round,
+            opened.context.question,
+            opened.context.cohort,
+        )
+        if context != mine or site not in opened.participants:
+            raise PeerError(f"the upload of site {site!r} is for another round", peers=(site,))
+        lengths = (len(summary.pair_commitments), len(summary.boxes), len(message.boxes))
+        if lengths != (peers, peers, peers) or (summary.chain_end is not None) != self.policy.chain:
+            raise MalformedMessage(f"the upload of site {site!r} is incomplete", peers=(site,))
+        self._roster.verify(site, message.signature, "upload", summary.digest)
+        secrets = 1 + peers + self.policy.links(peers + 1)
+        for box, reference in zip(message.boxes, summary.boxes, strict=True):
+            if len(box) != wire.share_box_bytes(secrets) or body_digest(box) != reference.box:
+                raise MalformedMessage(f"a share box of site {site!r} is not the signed one", peers=(site,))
+        if body_digest(payload) != summary.payload:
+            raise MalformedMessage(f"the payload of site {site!r} is not the signed one", peers=(site,))
+        question = self.policy.question(opened.kind)
+        if len(payload) != _core.packed_size(question.lanes, self.policy.bits):
+            raise MalformedMessage(f"the payload of site {site!r} has {len(payload)} bytes", peers=(site,))
+        _check_padding(payload, question.lanes * self.policy.bits, site)
+        if site in opened.uploads and opened.uploads[site] != message:
+            raise PeerError(f"site {site!r} uploaded twice in one round", peers=(site,))
+        opened.uploads[site] = message
+        opened.payloads[site] = payload
+
+    def _close_uploads(self) -> None:
+        opened = self._open()
+        kept = self._consistent_uploads()
+        if self._state.survivors is not None:
+            if missing := sorted(set(self._state.survivors) - set(kept)):
+                self._abort(f"the policy freezes the survivors, and {missing} are missing", missing)
+            kept = self._state.survivors
+        left_out = sorted(set(opened.participants) - set(kept))
+        tolerated = self.policy.tolerated(len(opened.participants))
+        if len(left_out) > tolerated:
+            self._abort(
+                f"{len(left_out)} of {len(opened.participants)} sites dropped out, {tolerated} are tolerated",
+                left_out,
+            )
+        declared = {name: message.groups for name, message in self._state.advertisements.items()}
+        if reason := thin_group(planned_groups(self.policy), declared, kept, self.policy.min_cohort):
+            self._abort(reason, left_out)
+        opened.statement = m.Statement(
+            session=opened.context.session,
+            policy=opened.context.policy,
+            round=opened.context.round,
+            question=opened.context.question,
+            cohort=opened.context.cohort,
+            survivors=tuple(m.Survivor(name, opened.uploads[name].summary.digest) for name in kept),
+        )
+        if self.policy.across_rounds == "freeze":
+            self._state.survivors = kept
+        self._state.phase = "confirm" if self.policy.consistency else "unmask"
+
+    def _consistent_uploads(self) -> tuple[str, ...]:
+        """The uploads without a smallest set of sites that covers every pair of differing commitments."""
+        opened = self._open()
+        committed = {
+            name: dict(
+                zip(
+                    [peer for peer in opened.participants if peer != name],
+                    upload.summary.pair_commitments,
+                    strict=True,
+                )
+            )
+            for name, upload in opened.uploads.items()
+        }
+        names = sorted(committed)
+        bad_pairs = [
+            (one, other)
+            for place, one in enumerate(names)
+            for other in names[place + 1 :]
+            if committed[one][other] != committed[other][one]
+        ]
+        for one, other in bad_pairs:
+            self._fault((one, other), f"sites {one!r} and {other!r} commit to different masks")
+        left_out = smallest_cover(bad_pairs)
+        return tuple(name for name in names if name not in left_out)
+
+    def _take_confirmation(self, site: str, message: m.Confirmation) -> None:
+        statement = self._statement()
+        if site not in statement.names or message.statement != statement.digest:
+            raise PeerError(f"site {site!r} confirmed another statement", peers=(site,))
+        self._roster.verify(site, message.signature, "statement", statement.digest)
+        self._open().endorsements[site] = message.signature
+
+    def _close_confirmations(self) -> None:
+        signed, statement = self._open().endorsements, self._statement()
+        if len(signed) < self.policy.threshold:
+            self._abort(
+                f"{len(signed)} sites confirmed the survivors, {self.policy.threshold} are needed",
+                [name for name in statement.names if name not in signed],
+            )
+        self._state.phase = "unmask"
+
+    def _certificate(self) -> m.Certificate:
+        return m.Certificate(
+            statement=self._statement(),
+            endorsements=tuple(m.Endorsement(*item) for item in sorted(self._open().endorsements.items())),
+        )
+
+    def _take_unmasking(self, site: str, message: m.Unmasking) -> None:
+        opened = self._open()
+        if (message.session, message.round) != (opened.context.session, opened.context.round):
+            raise PeerError(f"site {site!r} unmasked another round", peers=(site,))
+        if site not in self._statement().names:
+            raise PeerError(f"site {site!r} unmasked without being a survivor", peers=(site,))
+        opening = _Opening(message.self_seed, message.pair_keys, message.link)
+        self._check_opening(site, opening)
+        opened.openings[site] = opening
+
+    def _check_opening(self, site: str, opening: _Opening) -> None:
+        """Raise `ShareError` unless what a site revealed, or was rebuilt for it, is what it committed to."""
+        opened, names = self._open(), self._statement().names
+        summary = opened.uploads[site].summary
+        session, number = opened.context.session, opened.context.round
+        peers = [name for name in opened.participants if name != site]
+        committed = dict(zip(peers, summary.pair_commitments, strict=True))
+        dropped = [name for name in peers if name not in names]
+        links = self.policy.links(len(opened.participants))
+        good = (
+            commit_self_seed(session, number, site, opening.self_seed) == summary.self_commitment
+            and len(opening.pair_keys) == len(dropped)
+            and all(
+                commit_mask_key(session, number, site, peer, key) == committed[peer]
+                for peer, key in zip(dropped, opening.pair_keys, strict=True)
+            )
+            and (opening.link is not None) == (len(dropped) < links)
+            and (opening.link is None or chain_end(opening.link, links - len(dropped)) == summary.chain_end)
+        )
+        if not good:
+            raise ShareError(f"site {site!r} opened something else than it committed to", peers=(site,))
+
+    def _close_unmasking(self) -> None:
+        opened = self._open()
+        opened.vanished = tuple(name for name in self._statement().names if name not in opened.openings)
+        if opened.vanished:
+            opened.shares = {name: {} for name in opened.vanished}
+            self._state.phase = "recover"
+        else:
+            self._finish()
+
+    def _recover_requests(self) -> list[Request]:
+        opened, certificate = self._open(), self._certificate()
+        requests = []
+        for vanished in opened.vanished:
+            upload = opened.uploads[vanished]
+            peers = [name for name in opened.participants if name != vanished]
+            for name in sorted(opened.uploads):
+                if name != vanished and (name, vanished) not in opened.answered:
+                    box = upload.boxes[peers.index(name)]
+                    message = m.RecoverRequest(certificate=certificate, vanished=upload.summary, box=box)
+                    requests.append(Request(name, wire.to_bytes(message)))
+        return requests
+
+    def _take_recovery(self, site: str, message: m.Recovery) -> None:
+        opened, vanished = self._open(), message.vanished
+        if (message.session, message.round) != (opened.context.session, opened.context.round):
+            raise PeerError(f"site {site!r} gave shares of another round", peers=(site,))
+        if vanished not in opened.vanished or site == vanished or site not in opened.uploads:
+            raise PeerError(f"site {site!r} gave shares of {vanished!r}, which nobody asked", peers=(site,))
+        if message.fault:
+            opened.answered.add((site, vanished))
+            self._fault(
+                (site, vanished),
+                f"site {site!r} says that the share box of {vanished!r} is wrong ({message.fault}); which of "
+                f"the two is at fault cannot be told",
+            )
+            return
+        wanted = self._wanted(vanished)
+        peers = [name for name in opened.participants if name != vanished]
+        count = 1 + len(peers) + self.policy.links(len(opened.participants))
+        root = opened.uploads[vanished].summary.boxes[peers.index(site)].root
+        proved = len(message.shares) == len(wanted) and all(
+            len(share.path) == merkle.depth(count)
+            and root == merkle.root_from(self._leaf(vanished, site, index, share), index, share.path, count)
+            for index, share in zip(wanted, message.shares, strict=True)
+        )
+        if not proved:
+            reason = (
+                f"shares of {vanished!r} from site {site!r} do not lead to the signed root; which of the two is "
+                f"at fault cannot be told"
+            )
+            raise ShareError(reason, peers=(site, vanished))
+        opened.answered.add((site, vanished))
+        opened.shares[vanished][site] = tuple(share.share for share in message.shares)
+
+    def _leaf(self, dealer: str, holder: str, index: int, share: m.ProvedShare) -> bytes:
+        context = self._open().context
+        return share_leaf(context.session, context.round, dealer, holder, index, share.share)
+
+    def _wanted(self, vanished: str) -> list[int]:
+        opened = self._open()
+        peers = [name for name in opened.participants if name != vanished]
+        return revealed_secrets(peers, self._statement().names, self.policy.links(len(opened.participants)))
+
+    def _close_recovery(self) -> None:
+        opened = self._open()
+        for vanished in opened.vanished:
+            if vanished not in opened.openings:
+                opened.openings[vanished] = self._rebuild(vanished)
+        self._finish()
+
+    def _rebuild(self, vanished: str) -> _Opening:
+        """Rebuild what a vanished survivor would have revealed, from any t proved shares.
+
+        Every share was proved against the root that its dealer signed. So if t of them give something else
+        than the dealer committed to, the dealer shared something else, and it alone is to blame.
+        """
+        opened, threshold = self._open(), self.policy.threshold
+        shares = dict(sorted(opened.shares[vanished].items())[:threshold])
+        if len(shares) < threshold:
+            self._abort(
+                f"{len(shares)} sites gave shares of {vanished!r}, {threshold} are needed", [vanished]
+            )
+        wanted = self._wanted(vanished)
+        stacked = np.frombuffer(b"".join(b"".join(vector) for vector in shares.values()), np.uint8)
+        joined = bytes(
+            _core.shamir_combine(
+                [self._roster.point(name) for name in shares],
+                stacked.reshape(threshold, len(wanted), SECRET_BYTES),
+            )
+        )
+        secrets = [joined[at : at + SECRET_BYTES] for at in range(0, len(joined), SECRET_BYTES)]
+        dropped = len(opened.participants) - len(self._statement().names)
+        opening = _Opening(
+            self_seed=secrets[0],
+            pair_keys=tuple(secrets[1 : 1 + dropped]),
+            link=secrets[1 + dropped] if len(secrets) > 1 + dropped else None,
+        )
+        try:
+            self._check_opening(vanished, opening)
+        except ShareError:
+            self._fault((vanished,), f"site {vanished!r} shared something else than it committed to")
+            self._abort(f"site {vanished!r} shared something else than it committed to", [vanished])
+        return opening
+
+    def _finish(self) -> None:
+        opened, statement = self._open(), self._statement()
+        question, bits = self.policy.question(opened.kind), self.policy.bits
+        lanes = np.zeros(question.lanes, np.uint32 if bits <= 32 else np.uint64)
+        for name in statement.names:
+            _core.unpack_add(opened.payloads[name], lanes, bits=bits)
+        dropped = [name for name in opened.participants if name not in statement.names]
+        add, subtract = bytearray(), bytearray()
+        for name, opening in opened.openings.items():
+            subtract += opening.self_seed
+            for peer, key in zip(dropped, opening.pair_keys, strict=True):
+                # Undo the sign that the survivor gave this mask: plus towards later sites, minus towards earlier.
+                if self._roster.index(peer) > self._roster.index(name):
+                    subtract += key
+                else:
+                    add += key
+        _core.add_masks(lanes, add, subtract)
+        if bits not in (32, 64):
+            lanes &= lanes.dtype.type((1 << bits) - 1)
+        self._result = Result(
+            round=opened.context.round,
+            question=question,
+            lanes=lanes,
+            participants=opened.participants,
+            survivors=statement.names,
+            dropped=tuple(dropped),
+            vanished=opened.vanished,
+            links={name: o.link for name, o in opened.openings.items() if o.link is not None},
+            faults=self.faults,
+        )
+        self._state.open = None
+        self._state.phase = "done"
+
+    # Helpers ---------------------------------------------------------------------------------------------
+
+    def _open(self) -> _Round:
+        if self._state.open is None:
+            raise StateError("no round is open")
+        return self._state.open
+
+    def _statement(self) -> m.Statement:
+        statement = self._open().statement
+        if statement is None:
+            raise StateError("the round has no statement yet")
+        return statement
+
+    def _same_session(self, site: str, session: bytes) -> None:
+        if session != self._state.session:
+            raise PeerError(f"site {site!r} answered for another session", peers=(site,))
+
+    def _need_cohort(self, count: int, what: str) -> None:
+        if count < self.policy.smallest_cohort:
+            raise RoundAborted(f"{count} sites {what}, at least {self.policy.smallest_cohort} are needed")
+
+    def _abort(self, reason: str, peers: Sequence[str]) -> None:
+        self._state.open = None
+        self._state.phase = "done"
+        raise RoundAborted(reason, peers=tuple(peers))
+
+    def _fault(self, peers: Sequence[str], reason: str) -> None:
+        fault = Fault(tuple(dict.fromkeys(peers)), reason)
+        if fault not in self._state.faults:
+            self._state.faults.append(fault)
+
+    def _to_all(self, message: m.ToSite, names: Sequence[str]) -> list[Request]:
+        data = wire.to_bytes(message)
+        return [Request(name, data) for name in names]
+
+
+_ANSWERS: dict[str, type[m.Message]] = {
+    "advertise": m.Advertisement,
+    "seal": m.SealedPairs,
+    "upload": m.Upload,
+    "confirm": m.Confirmation,
+    "unmask": m.Unmasking,
+    "recover": m.Recovery,
+}
+
+
+def _sender(message: m.ToCoordinator) -> str | None:
+    return getattr(message, "site", None)
+
+
+def _check_padding(payload: bytes, bits: int, site: str) -> None:
+    if bits % 8 and payload[-1] >> (bits % 8):
+        raise MalformedMessage(f"the payload of site {site!r} has bits after its last lane", peers=(site,))

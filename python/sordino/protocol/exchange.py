@@ -1,0 +1,45 @@
+"""Driving a coordinator through its phases, with the way to reach a site left to the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeAlias
+
+from sordino.errors import PeerError
+from sordino.protocol.coordinator import Coordinator, Request, Result
+from sordino.protocol.journal import Reply
+
+Ask: TypeAlias = Callable[[Request], Reply | None]
+"""Sends a request to its site and gives the answer, or None if the site has vanished."""
+
+_ATTEMPTS = {"receipt": 3}
+"""Boxes that fail are sent once more, and then without those that failed; nothing else is asked twice."""
+
+
+def run_phase(coordinator: Coordinator, ask: Ask) -> str:
+    """Ask every site what this phase needs and proceed with whoever answered well; gives the new phase.
+
+    A wrong answer is kept among the coordinator's faults, and its sender counts as vanished. Raises
+    `RoundAborted` where too few remain.
+    """
+    for _ in range(_ATTEMPTS.get(coordinator.phase, 1)):
+        for request in coordinator.requests():
+            reply = ask(request)
+            if reply is not None:
+                with suppress(PeerError):
+                    coordinator.receive(request.site, reply.data, reply.payload)
+    return coordinator.proceed()
+
+
+def set_up(coordinator: Coordinator, ask: Ask) -> None:
+    """Run the three exchanges of the session's set-up."""
+    while coordinator.phase in ("advertise", "seal", "receipt"):
+        run_phase(coordinator, ask)
+
+
+def finish_round(coordinator: Coordinator, ask: Ask) -> Result:
+    """Run an opened round to its sum; raises `RoundAborted` if it cannot have one."""
+    while coordinator.phase != "done":
+        run_phase(coordinator, ask)
+    return coordinator.result

@@ -1,0 +1,819 @@
+"""A site in one session: bytes in, bytes out, nothing revealed that docs/protocol.md does not allow.
+
+No clock, no socket, no file. Every answer is written into the journal before it is returned, so that what a
+site has done does not depend on a state that can be restored from a backup.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from msgspec import structs
+from numpy.typing import NDArray
+
+from sordino import _core
+from sordino.errors import (
+    InvalidArgument,
+    JournalError,
+    MalformedMessage,
+    PeerError,
+    PolicyError,
+    PolicyRefused,
+    RequestRefused,
+    StateError,
+)
+from sordino.protocol import merkle, wire
+from sordino.protocol import messages as m
+from sordino.protocol.commitment import (
+    chain_end,
+    commit_mask_key,
+    commit_self_seed,
+    share_leaf,
+)
+from sordino.protocol.encoding import digest
+from sordino.protocol.journal import Asked, Book, Entry, Journal, Reply, Session, Terms, draft
+from sordino.protocol.keys import (
+    BoxKey,
+    Entropy,
+    Identity,
+    PairKeys,
+    Roster,
+    RoundContext,
+    draw,
+    draw_secret,
+    open_shares,
+    pair_keys,
+    seal_pair,
+    seal_shares,
+    step_pair,
+)
+from sordino.protocol.policy import EVERYONE, Floor, Policy, Question
+from sordino.protocol.secret import SECRET_BYTES, Secret, concatenate
+from sordino.protocol.state import OpenRound, SiteState, dump_state, load_state, wipe
+from sordino.protocol.transcript import (
+    body_digest,
+    box_header,
+    check_certificate,
+    check_statement,
+    pair_info,
+    round_context,
+    session_digest,
+)
+from sordino.protocol.transitions import transition
+
+MAX_SKIPPED_ROUNDS = 10_000
+"""The most rounds that a site steps its pair secrets forward at once."""
+
+
+class Task(NamedTuple):
+    """What a round asks of a site, checked; `participants` include the site itself."""
+
+    round: int
+    question: Question
+    body: bytes
+    participants: tuple[str, ...]
+    tolerated: int
+
+
+class Site:
+    """One site's side of one session.
+
+    identity, roster    who it is, and whom it knows; the coordinator can add nobody
+    floor               the least that it accepts
+    journal             what it has done, across sessions
+    dataset             the operator's name for the data; data sets that share a patient share a name
+    groups              the lane groups that it has besides "all"
+    schema              hash of what its data looks like, compared with the policy's if that has one
+    entropy             a source of random bytes: count -> bytes
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        roster: Roster,
+        floor: Floor,
+        journal: Journal,
+        *,
+        dataset: str = "default",
+        groups: Sequence[str] = (),
+        schema: bytes = b"",
+        entropy: Entropy = os.urandom,
+    ) -> None:
+        if identity.name not in roster or roster.key(identity.name) != identity.public_key:
+            raise PolicyError(f"the pinned roster does not have {identity.name!r} with its own key")
+        self.name = identity.name
+        self._identity = identity
+        self._roster = roster
+        self._floor = floor
+        self._journal = journal
+        self._dataset = dataset
+        self._groups = tuple(sorted({EVERYONE, *groups}))
+        self._schema = schema
+        self._entropy = entropy
+        self._state: SiteState | None = None
+
+    # State ---------------------------------------------------------------------------------------------
+
+    @property
+    def step(self) -> str:
+        """Where the site stands: one of `transitions.STEPS`."""
+        return self._state.step if self._state else "new"
+
+    @property
+    def state(self) -> SiteState | None:
+        """The session's state, None before an offer was taken."""
+        return self._state
+
+    def save(self) -> bytes:
+        """The session's state, secrets included; raises `StateError` before an offer was taken."""
+        return dump_state(self._need_state())
+
+    def load(self, data: bytes) -> None:
+        """Go on from a saved state; raises `StateError` if it is damaged or another site's."""
+        state = load_state(data)
+        if state.site != self.name:
+            raise StateError(f"the session state is of site {state.site!r}, not of {self.name!r}")
+        self._state = state
+
+    # Messages ------------------------------------------------------------------------------------------
+
+    def handle(self, data: bytes) -> bytes:
+        """Answer any message but an upload request.
+
+        Raises a `PeerError` for what an honest coordinator would not send and a `LocalError` for trouble on
+        this side; the state is then as before and nothing was revealed. `refusal` makes the answer to send.
+        """
+        request = wire.read_at_site(data, len(self._roster))
+        with self._journal.open() as book:
+            if (stored := self._stored(book, data)) is not None:
+                return stored.data
+            match request:
+                case m.Offer():
+                    return self._take_offer(book, data, request)
+                case m.Advertisements():
+                    return self._take_advertisements(book, data, request)
+                case m.Boxes():
+                    return self._take_boxes(book, data, request)
+                case m.ConfirmRequest():
+                    return self._confirm(book, data, request)
+                case m.UnmaskRequest():
+                    return self._unmask(book, data, request)
+                case m.RecoverRequest():
+                    return self._recover(book, data, request)
+                case m.Close():
+                    return self._close(book, data, request)
+                case m.UploadRequest():
+                    raise StateError("an upload request needs the site's vector: call `read` and `upload`")
+
+    def read(self, data: bytes, body: bytes = b"") -> Task:
+        """Check an upload request and say what it asks; nothing changes.
+
+        Raises `RequestRefused` where the site must not take part, naming the peers that it cannot mask with.
+        """
+        request = self._upload_request(data)
+        with self._journal.open() as book:
+            if self._stored(book, data) is None:
+                self._check_upload(book, request, body)
+        state = self._need_state()
+        return Task(
+            round=request.round,
+            question=state.policy.question(request.kind),
+            body=body,
+            participants=request.participants,
+            tolerated=state.policy.tolerated(len(request.participants)),
+        )
+
+    def upload(
+        self,
+        data: bytes,
+        body: bytes,
+        lanes: NDArray[np.uint32] | NDArray[np.uint64],
+        *,
+        link: Secret | None = None,
+    ) -> Reply:
+        """Mask `lanes` in place and answer an upload request (R1): the message and the packed payload.
+
+        lanes    shape (question.lanes,), uint32 for up to 32 bits, else uint64, encoded by the aggregator
+        link     the first of the further secrets, where the policy has a chain
+
+        An identical request gets the identical bytes, whatever the lanes are now.
+        """
+        request = self._upload_request(data)
+        with self._journal.open() as book:
+            if (stored := self._stored(book, data)) is not None:
+                return stored
+            context = self._check_upload(book, request, body)
+            state = self._need_state()
+            _check_lanes(lanes, state.policy, state.policy.question(request.kind))
+            if (link is not None) != state.policy.chain:
+                raise InvalidArgument("link must be given exactly where the policy has a chain")
+            pairs, keys = self._step_pairs(request)
+            opened = OpenRound(
+                context=context,
+                participants=request.participants,
+                upload=b"",
+                self_seed=draw_secret(self._entropy),
+                mask_keys={peer: keys[peer].mask for peer in request.participants if peer != self.name},
+                incoming={peer: keys[peer].incoming for peer in keys},
+                link=link,
+            )
+            payload = self._mask(opened, lanes)
+            upload = self._make_upload(opened, payload, {peer: keys[peer].outgoing for peer in keys})
+            opened.upload = upload.summary.digest
+            wipe(*(key.outgoing for key in keys.values()))
+            reply = Reply(wire.to_bytes(upload), payload)
+            then = transition(state.step, request).then
+            entry = self._entry(
+                request,
+                data,
+                then,
+                round_number=request.round,
+                terms=self._terms(context),
+                freeze=state.policy.across_rounds == "freeze",
+            )
+            written = book.append(entry, reply)
+            state.wipe_round()
+            wipe(*state.pairs.values())
+            state.pairs, state.ratchet, state.open = pairs, request.round + 1, opened
+            self._move(book, written)
+            return reply
+
+    def refusal(self, error: Exception) -> bytes:
+        """The message that tells the coordinator of an error, and where this site stands.
+
+        What went wrong on this side is the site's own business: of a `LocalError` only the fact is told.
+        """
+        session_id = self._state.session_id if self._state else b""
+        with self._journal.open() as book:
+            known = book.index.session(session_id)
+        last = known.last
+        reason = str(error) if isinstance(error, PeerError) else "this site cannot take part"
+        return wire.to_bytes(
+            m.Refusal(
+                site=self.name,
+                session=self._state.session if self._state else b"",
+                round=last.round if last else 0,
+                step=last.step if last else "new",
+                reason=reason[:1024],
+                peers=error.peers if isinstance(error, PeerError) else (),
+                statement=known.statement,
+                signature=known.signature,
+            )
+        )
+
+    # Set-up --------------------------------------------------------------------------------------------
+
+    def _take_offer(self, book: Book, data: bytes, offer: m.Offer) -> bytes:
+        then = transition(self.step, offer).then
+        policy = offer.policy
+        if offer.roster != self._roster.digest or policy.sites != len(self._roster):
+            raise PolicyRefused("the offer is for another roster than the one pinned here")
+        self._floor.check(policy)
+        if policy.schema and policy.schema != self._schema:
+            raise PolicyRefused(f"site {self.name!r} has data of another schema than the study")
+        if book.index.session(offer.session_id).last is not None:
+            raise StateError("the session is known to the journal but its state is lost: offer a new session")
+        box_key = BoxKey.generate()
+        groups = tuple(
+            group for group in self._groups if any(group in question.groups for question in policy.plan)
+        )
+        advertisement = m.Advertisement(
+            site=self.name,
+            session_id=offer.session_id,
+            roster=offer.roster,
+            policy=policy.digest,
+            box_key=box_key.public_bytes(),
+            groups=groups,
+            signature=bytes(64),
+        )
+        signature = self._identity.sign("advertisement", *advertisement.signed())
+        advertisement = structs.replace(advertisement, signature=signature)
+        self._state = SiteState(
+            site=self.name,
+            session_id=offer.session_id,
+            policy=policy,
+            step="new",
+            box_key=Secret(box_key.private_bytes()),
+            journal_length=0,
+            journal_head=b"",
+            last=-1,
+        )
+        try:
+            return self._record(book, offer, data, then, advertisement)
+        except BaseException:
+            self._state = None
+            raise
+
+    def _take_advertisements(self, book: Book, data: bytes, message: m.Advertisements) -> bytes:
+        state = self._fresh_state(book)
+        then = transition(state.step, message).then
+        own_key = BoxKey.from_private_bytes(self._need_box_key(state)).public_bytes()
+        advertisements = message.advertisements
+        names = [advertisement.site for advertisement in advertisements]
+        if names != sorted(set(names)):
+            raise RequestRefused("the advertisements are not sorted, or one site is listed twice")
+        for advertisement in advertisements:
+            self._check_advertisement(state, advertisement)
+        own = next((a for a in advertisements if a.site == self.name), None)
+        if own is None or own.box_key != own_key:
+            raise RequestRefused("the advertisements do not have this site's own")
+        if len(names) < state.policy.smallest_cohort:
+            raise RequestRefused(
+                f"{len(names)} sites advertised, at least {state.policy.smallest_cohort} are needed"
+            )
+        session = session_digest(state.session_id, self._roster, state.policy, advertisements)
+        pairs: dict[str, Secret] = {}
+        boxes = []
+        for advertisement in advertisements:
+            if self._roster.index(advertisement.site) > self._roster.index(self.name):
+                peer = advertisement.site
+                pairs[peer] = draw_secret(self._entropy)
+                sealed = seal_pair(
+                    pairs[peer], advertisement.box_key, pair_info(session, self.name, peer)
+                )
+                signature = self._identity.sign("sealed pair", session, self.name, peer, sealed)
+                boxes.append(m.SealedPair(self.name, peer, sealed, signature))
+        reply = m.SealedPairs(session=session, site=self.name, boxes=tuple(boxes))
+        answer = self._record(book, message, data, then, reply)
+        state.session = session
+        state.pairs = pairs
+        state.groups = {advertisement.site: advertisement.groups for advertisement in advertisements}
+        return answer
+
+    def _check_advertisement(self, state: SiteState, advertisement: m.Advertisement) -> None:
+        site = advertisement.site
+        self._roster.verify(site, advertisement.signature, "advertisement", *advertisement.signed())
+        mine = (state.session_id, self._roster.digest, state.policy.digest)
+        if (advertisement.session_id, advertisement.roster, advertisement.policy) != mine:
+            raise PeerError(
+                f"the advertisement of site {site!r} is for another session, roster or policy", peers=(site,)
+            )
+
+    def _take_boxes(self, book: Book, data: bytes, message: m.Boxes) -> bytes:
+        state = self._fresh_state(book)
+        then = transition(state.step, message).then
+        if message.session != state.session:
+            raise RequestRefused("the boxes are of another session")
+        box_key = BoxKey.from_private_bytes(self._need_box_key(state))
+        received: dict[str, Secret] = {}
+        bad: list[str] = []
+        for box in message.boxes:
+            sender = box.sender
+            if box.receiver != self.name or sender in received or sender in bad:
+                raise RequestRefused("a box is for another site, or a sender is listed twice")
+            if sender not in state.groups or self._roster.index(sender) >= self._roster.index(self.name):
+                raise RequestRefused(f"a box is from {sender!r}, which has none to seal for this site")
+            try:
+                self._roster.verify(
+                    sender, box.signature, "sealed pair", state.session, sender, self.name, box.sealed
+                )
+                received[sender] = box_key.open(box.sealed, pair_info(state.session, sender, self.name))
+            except PeerError:
+                bad.append(sender)
+        if bad:
+            wipe(*received.values())
+            raise PeerError(f"the boxes of {bad} are wrong: send them again", peers=tuple(bad))
+        peers = tuple(sorted({*state.pairs, *received}))
+        receipt = m.Receipt(
+            session=state.session,
+            site=self.name,
+            peers=peers,
+            signature=self._identity.sign("receipt", state.session, self.name, peers),
+        )
+        answer = self._record(book, message, data, then, receipt)
+        state.pairs = {peer: received.get(peer) or state.pairs[peer] for peer in peers}
+        wipe(state.box_key)
+        state.box_key = None
+        return answer
+
+    # Upload (R1) ---------------------------------------------------------------------------------------
+
+    def _upload_request(self, data: bytes) -> m.UploadRequest:
+        request = wire.read_at_site(data, len(self._roster))
+        if not isinstance(request, m.UploadRequest):
+            raise StateError(f"this is no upload request but a {type(request).__name__}: call `handle`")
+        return request
+
+    def _check_upload(self, book: Book, request: m.UploadRequest, body: bytes) -> RoundContext:
+        state = self._need_state()
+        known = self._check_journal(book, state)
+        if not self._is_stale(known, state):
+            transition(state.step, request)
+        elif state.box_key is not None or not state.pairs:
+            raise StateError("the session state is from before the set-up was over: start a new session")
+        if request.session != state.session:
+            raise RequestRefused("the request is of another session")
+        last = known.last.round if known.last else 0
+        if request.round <= last:
+            raise RequestRefused(f"round {request.round} is not after round {last}, the last here")
+        if request.round > state.policy.rounds:
+            raise RequestRefused(f"round {request.round} is beyond the {state.policy.rounds} of the policy")
+        if request.round - state.ratchet > MAX_SKIPPED_ROUNDS:
+            raise RequestRefused(f"round {request.round} skips more than {MAX_SKIPPED_ROUNDS} rounds")
+        try:
+            question = state.policy.question(request.kind)
+        except PolicyError as error:
+            raise RequestRefused(str(error)) from None
+        if body_digest(body) != request.body:
+            raise MalformedMessage("the body of the question is not the one that the request names")
+        participants = request.participants
+        if list(participants) != sorted(set(participants)):
+            raise RequestRefused("the participants are not sorted and distinct")
+        if self.name not in participants:
+            raise RequestRefused("this site is not among the participants")
+        if len(participants) < state.policy.smallest_cohort:
+            raise RequestRefused(
+                f"the round has {len(participants)} participants, at least "
+                f"{state.policy.smallest_cohort} are needed"
+            )
+        if missing := tuple(peer for peer in participants if peer not in {*state.pairs, self.name}):
+            raise RequestRefused(f"this site holds no pair secret with {list(missing)}")
+        context = round_context(
+            state.session, request.round, state.policy, question, request.body, participants
+        )
+        self._check_terms(book.index.asked(self._dataset), state.policy, self._terms(context))
+        return context
+
+    def _terms(self, context: RoundContext) -> Terms:
+        policy = self._need_state().policy
+        return Terms(
+            roster=self._roster.digest,
+            threshold=policy.threshold,
+            colluders=policy.colluders,
+            cohort=context.cohort,
+        )
+
+    def _check_terms(self, asked: Asked, policy: Policy, terms: Terms) -> None:
+        frozen = asked.frozen or policy.across_rounds == "freeze"
+        if frozen and asked.terms - {terms}:
+            raise RequestRefused(
+                f"data set {self._dataset!r} is frozen: it was asked about with another roster, threshold, "
+                f"number of colluders or set of participants, and the two sums would differ by a few sites"
+            )
+
+    def _check_survivors(self, asked: Asked, policy: Policy, statement: m.Statement) -> None:
+        frozen = asked.frozen or policy.across_rounds == "freeze"
+        if frozen and asked.survivors - {statement.names}:
+            raise RequestRefused(
+                f"data set {self._dataset!r} is frozen: it was summed with other survivors, and the two sums "
+                f"would differ by a few sites"
+            )
+
+    def _step_pairs(self, request: m.UploadRequest) -> tuple[dict[str, Secret], dict[str, PairKeys]]:
+        """The pair secrets of the round after the one asked, and the keys of that round."""
+        state = self._need_state()
+        context = round_context(
+            state.session,
+            request.round,
+            state.policy,
+            state.policy.question(request.kind),
+            request.body,
+            request.participants,
+        )
+        pairs: dict[str, Secret] = {}
+        keys: dict[str, PairKeys] = {}
+        for peer, secret in state.pairs.items():
+            pair = secret
+            for number in range(state.ratchet, request.round):
+                pair = _replace(pair, step_pair(pair, state.session, number), keep=secret)
+            if peer in request.participants:
+                keys[peer] = pair_keys(pair, context, self.name, peer)
+            pairs[peer] = _replace(pair, step_pair(pair, state.session, request.round), keep=secret)
+        return pairs, keys
+
+    def _mask(self, opened: OpenRound, lanes: NDArray[np.uint32] | NDArray[np.uint64]) -> bytes:
+        mine = self._roster.index(self.name)
+        after = [key for peer, key in opened.mask_keys.items() if self._roster.index(peer) > mine]
+        before = [key for peer, key in opened.mask_keys.items() if self._roster.index(peer) < mine]
+        add, subtract = concatenate([opened.self_seed, *after]), concatenate(before)
+        _core.add_masks(lanes, add, subtract)
+        _core.wipe(add)
+        _core.wipe(subtract)
+        return _core.pack(lanes, bits=self._need_state().policy.bits)
+
+    def _make_upload(self, opened: OpenRound, payload: bytes, outgoing: dict[str, Secret]) -> m.Upload:
+        policy, context, peers = self._need_state().policy, opened.context, opened.peers
+        steps = policy.links(len(opened.participants))
+        first = opened.link.reveal() if opened.link is not None else b""
+        links = [Secret(chain_end(first, step)) for step in range(steps)]
+        secrets = [opened.self_seed, *opened.mask_keys.values(), *links]
+        shares = self._split(secrets, peers, policy.threshold)
+        references, boxes = [], []
+        for peer, vector in zip(peers, shares, strict=True):
+            leaves = self._leaves(context, self.name, peer, vector)
+            root, _ = merkle.root_and_paths(leaves)
+            header = box_header(context, self.name, peer)
+            box = seal_shares(outgoing[peer], header, vector, self._entropy)
+            references.append(m.BoxReference(box=body_digest(box), root=root))
+            boxes.append(box)
+        summary = m.UploadSummary(
+            session=context.session,
+            round=context.round,
+            site=self.name,
+            question=context.question,
+            cohort=context.cohort,
+            payload=body_digest(payload),
+            self_commitment=commit_self_seed(
+                context.session, context.round, self.name, opened.self_seed.reveal()
+            ),
+            pair_commitments=tuple(
+                commit_mask_key(context.session, context.round, self.name, peer, key.reveal())
+                for peer, key in opened.mask_keys.items()
+            ),
+            chain_end=chain_end(first, steps) if first else None,
+            boxes=tuple(references),
+        )
+        signature = self._identity.sign("upload", summary.digest)
+        return m.Upload(summary=summary, signature=signature, boxes=tuple(boxes))
+
+    def _split(self, secrets: Sequence[Secret], peers: Sequence[str], threshold: int) -> list[bytes]:
+        """For each peer, its shares of all secrets, one after the other."""
+        joined = concatenate(list(secrets))
+        shares = _core.shamir_split(
+            joined,
+            [self._roster.point(peer) for peer in peers],
+            threshold=threshold,
+            seed=draw(self._entropy, SECRET_BYTES),
+        )
+        _core.wipe(joined)
+        return [row.tobytes() for row in shares]
+
+    @staticmethod
+    def _leaves(context: RoundContext, dealer: str, holder: str, vector: bytes) -> list[bytes]:
+        return [
+            share_leaf(context.session, context.round, dealer, holder, index, vector[at : at + SECRET_BYTES])
+            for index, at in enumerate(range(0, len(vector), SECRET_BYTES))
+        ]
+
+    # Confirm (R2), unmask (R3), recover (R4) -------------------------------------------------------------
+
+    def _confirm(self, book: Book, data: bytes, request: m.ConfirmRequest) -> bytes:
+        state = self._fresh_state(book)
+        then = transition(state.step, request).then
+        if not state.policy.consistency:
+            raise RequestRefused("the semi-honest mode has nothing to confirm")
+        statement = request.statement
+        self._accept(book, state, statement, in_it=True)
+        signature = self._identity.sign("statement", statement.digest)
+        reply = m.Confirmation(site=self.name, statement=statement.digest, signature=signature)
+        return self._record(book, request, data, then, reply, statement=statement, signature=signature)
+
+    def _unmask(self, book: Book, data: bytes, request: m.UnmaskRequest) -> bytes:
+        state = self._fresh_state(book)
+        then = transition(state.step, request).then
+        statement = request.certificate.statement
+        opened = self._accept(book, state, statement, in_it=True)
+        check_certificate(request.certificate, self._roster, state.policy)
+        dropped = [peer for peer in opened.participants if peer not in statement.names]
+        surplus = len(dropped) < state.policy.links(len(opened.participants))
+        reply = m.Unmasking(
+            session=state.session,
+            round=statement.round,
+            site=self.name,
+            self_seed=opened.self_seed.reveal(),
+            pair_keys=tuple(opened.mask_keys[peer].reveal() for peer in dropped),
+            link=(
+                chain_end(opened.link.reveal(), len(dropped))
+                if opened.link is not None and surplus
+                else None
+            ),
+        )
+        return self._record(book, request, data, then, reply, statement=statement)
+
+    def _recover(self, book: Book, data: bytes, request: m.RecoverRequest) -> bytes:
+        state = self._fresh_state(book)
+        then = transition(state.step, request).then
+        statement, vanished = request.certificate.statement, request.vanished.site
+        opened = self._accept(book, state, statement, in_it=False)
+        check_certificate(request.certificate, self._roster, state.policy)
+        if vanished == self.name:
+            raise RequestRefused("this site is asked to recover itself")
+        certified = {survivor.site: survivor.upload for survivor in statement.survivors}
+        if certified.get(vanished) != request.vanished.digest:
+            raise RequestRefused(f"site {vanished!r} is no survivor with this upload", peers=(vanished,))
+        if vanished in book.index.session(state.session_id).recovered:
+            raise RequestRefused(f"site {vanished!r} was recovered here already, by another request")
+        dealer_peers = [name for name in opened.participants if name != vanished]
+        if len(request.vanished.boxes) != len(dealer_peers):
+            raise RequestRefused(f"the upload of site {vanished!r} has too few boxes", peers=(vanished,))
+        reference = request.vanished.boxes[dealer_peers.index(self.name)]
+        if body_digest(request.box) != reference.box:
+            raise RequestRefused(f"the box is not the one that site {vanished!r} uploaded")
+        fault, shares = self._open_shares(state, opened, request, reference, dealer_peers)
+        reply = m.Recovery(
+            session=state.session,
+            round=statement.round,
+            site=self.name,
+            vanished=vanished,
+            shares=shares,
+            fault=fault,
+        )
+        return self._record(book, request, data, then, reply, statement=statement, vanished=vanished)
+
+    def _open_shares(
+        self,
+        state: SiteState,
+        opened: OpenRound,
+        request: m.RecoverRequest,
+        reference: m.BoxReference,
+        dealer_peers: Sequence[str],
+    ) -> tuple[str, tuple[m.ProvedShare, ...]]:
+        """The proved shares of what the vanished site would have revealed, or the fault of its box."""
+        vanished, context = request.vanished.site, opened.context
+        links = state.policy.links(len(opened.participants))
+        count = 1 + len(dealer_peers) + links
+        try:
+            vector = open_shares(
+                opened.incoming[vanished], box_header(context, vanished, self.name), request.box
+            )
+        except PeerError:
+            return "box", ()
+        if len(vector) != count * SECRET_BYTES:
+            return "root", ()
+        wanted = revealed_secrets(dealer_peers, request.certificate.statement.names, links)
+        leaves = self._leaves(context, vanished, self.name, vector)
+        root, paths = merkle.root_and_paths(leaves, wanted)
+        if root != reference.root:
+            return "root", ()
+        return "", tuple(
+            m.ProvedShare(share=vector[index * SECRET_BYTES : (index + 1) * SECRET_BYTES], path=path)
+            for index, path in zip(wanted, paths, strict=True)
+        )
+
+    def _accept(self, book: Book, state: SiteState, statement: m.Statement, *, in_it: bool) -> OpenRound:
+        """Check a statement as R2 demands and give the round that it closes.
+
+        in_it    whether this site must be a survivor; if it is one, its upload must be its own either way
+        """
+        opened = state.open
+        if opened is None:
+            raise RequestRefused("no round is open")
+        check_statement(statement, opened.context, opened.participants, state.policy, state.groups)
+        own = [survivor.upload for survivor in statement.survivors if survivor.site == self.name]
+        if own and own != [opened.upload]:
+            raise RequestRefused("the statement has another upload of this site than its own")
+        if in_it and not own:
+            raise RequestRefused("the statement leaves this site out")
+        accepted = book.index.session(state.session_id).statement
+        if accepted is not None and accepted.digest != statement.digest:
+            raise RequestRefused("another statement was accepted for this round")
+        self._check_survivors(book.index.asked(self._dataset), state.policy, statement)
+        return opened
+
+    def _close(self, book: Book, data: bytes, request: m.Close) -> bytes:
+        state = self._fresh_state(book)
+        if request.session != state.session:
+            raise RequestRefused("the request is of another session")
+        then = "closed" if request.final else transition(state.step, request).then
+        answer = self._record(book, request, data, then, m.Closed(state.session, self.name, request.final))
+        state.wipe_round()
+        if request.final:
+            state.wipe_session()
+        return answer
+
+    # Journal -------------------------------------------------------------------------------------------
+
+    def _stored(self, book: Book, data: bytes) -> Reply | None:
+        """The stored answer to an identical request of the open round or of set-up."""
+        session_id = self._state.session_id if self._state else _offered_session(data, len(self._roster))
+        entry = book.index.session(session_id).answers.get(_request_digest(data))
+        if entry is None:
+            return None
+        reply = book.stored(entry)
+        if reply is None:
+            raise RequestRefused("this was answered already, and the answer was too large to keep")
+        return reply
+
+    def _entry(
+        self,
+        request: m.Message,
+        data: bytes,
+        then: str,
+        *,
+        round_number: int,
+        terms: Terms | None = None,
+        freeze: bool = False,
+        statement: m.Statement | None = None,
+        signature: bytes | None = None,
+        vanished: str | None = None,
+    ) -> Entry:
+        return draft(
+            session=self._need_state().session_id,
+            dataset=self._dataset,
+            action=type(request).__name__,
+            step=then,
+            round_number=round_number,
+            request=_request_digest(data),
+            terms=terms,
+            freeze=freeze,
+            statement=statement,
+            signature=signature,
+            vanished=vanished,
+        )
+
+    def _record(
+        self,
+        book: Book,
+        request: m.Message,
+        data: bytes,
+        then: str,
+        reply: m.ToCoordinator,
+        *,
+        statement: m.Statement | None = None,
+        signature: bytes | None = None,
+        vanished: str | None = None,
+    ) -> bytes:
+        """Write the answer into the journal, take the step, and give the bytes to send."""
+        answer = Reply(wire.to_bytes(reply))
+        known = book.index.session(self._need_state().session_id)
+        entry = self._entry(
+            request,
+            data,
+            then,
+            round_number=known.last.round if known.last else 0,
+            statement=statement,
+            signature=signature,
+            vanished=vanished,
+        )
+        self._move(book, book.append(entry, answer))
+        return answer.data
+
+    def _move(self, book: Book, written: Entry) -> None:
+        state = self._need_state()
+        state.step, state.last = written.step, written.sequence
+        state.journal_length, state.journal_head = book.index.length, book.index.head
+
+    def _fresh_state(self, book: Book) -> SiteState:
+        """The state, if the journal does not know of anything later in this session."""
+        state = self._need_state()
+        known = self._check_journal(book, state)
+        if self._is_stale(known, state):
+            raise StateError(
+                "the session state is older than the journal: this site can only enter a later round"
+            )
+        return state
+
+    def _check_journal(self, book: Book, state: SiteState) -> Session:
+        if book.index.digest_at(state.journal_length) != state.journal_head:
+            raise JournalError(
+                "the journal was lost or rolled back: it does not hold what this session has done. An operator "
+                "must decide about the budget, and a new session is needed"
+            )
+        return book.index.session(state.session_id)
+
+    @staticmethod
+    def _is_stale(known: Session, state: SiteState) -> bool:
+        return known.last is None or known.last.sequence != state.last
+
+    def _need_state(self) -> SiteState:
+        if self._state is None:
+            raise StateError("no session: the site has taken no offer")
+        return self._state
+
+    @staticmethod
+    def _need_box_key(state: SiteState) -> bytes:
+        if state.box_key is None:
+            raise StateError("the ephemeral key of this session is wiped")
+        return state.box_key.reveal()
+
+
+def revealed_secrets(dealer_peers: Sequence[str], survivors: Sequence[str], links: int) -> list[int]:
+    """The indices of the secrets that a survivor reveals, among its self seed, mask keys and chain links.
+
+    dealer_peers    the other participants, in order
+    survivors       U3
+    links           T, or 0 where there is no chain
+    """
+    dropped = [1 + place for place, peer in enumerate(dealer_peers) if peer not in survivors]
+    surplus = [1 + len(dealer_peers) + len(dropped)] if len(dropped) < links else []
+    return [0, *dropped, *surplus]
+
+
+def _check_lanes(
+    lanes: NDArray[np.uint32] | NDArray[np.uint64], policy: Policy, question: Question
+) -> None:
+    dtype = np.uint32 if policy.bits <= 32 else np.uint64
+    if not isinstance(lanes, np.ndarray) or lanes.dtype != dtype or lanes.shape != (question.lanes,):
+        raise InvalidArgument(
+            f"lanes must be {np.dtype(dtype)} of shape ({question.lanes},), got "
+            f"{getattr(lanes, 'dtype', type(lanes).__name__)} of shape {getattr(lanes, 'shape', None)}"
+        )
+
+
+def _replace(old: Secret, new: Secret, *, keep: Secret) -> Secret:
+    """Wipe an intermediate secret once its successor exists."""
+    if old is not keep:
+        old.wipe()
+    return new
+
+
+def _request_digest(data: bytes) -> bytes:
+    return digest("request", data)
+
+
+def _offered_session(data: bytes, sites: int) -> bytes:
+    request = wire.read_at_site(data, sites)
+    return request.session_id if isinstance(request, m.Offer) else b""

@@ -1,0 +1,119 @@
+"""A site's session state between messages: a value that serialises, since each message may meet a new process.
+
+It holds secrets. It is as private as the site's data, and it is saved on purpose or not at all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from sordino.errors import StateError
+from sordino.protocol.keys import RoundContext
+from sordino.protocol.policy import Policy
+from sordino.protocol.secret import Secret
+
+STATE_VERSION = 1
+
+
+class OpenRound(Struct):
+    """The keys of the one round that a site may still unmask.
+
+    mask_keys and incoming hold, for each other participant, the pair's mask key and the key of the box from
+    that peer; `link` is the first link of the chain of further secrets, if the policy has one.
+    """
+
+    context: RoundContext
+    participants: tuple[str, ...]
+    upload: bytes
+    self_seed: Secret
+    mask_keys: dict[str, Secret]
+    incoming: dict[str, Secret]
+    link: Secret | None
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """The other participants, in order."""
+        return tuple(self.mask_keys)
+
+    def wipe(self) -> None:
+        """Overwrite every key."""
+        wipe(self.self_seed, *self.mask_keys.values(), *self.incoming.values(), self.link)
+
+
+class SiteState(Struct):
+    """Where a site stands in one session.
+
+    session     the transcript's hash, once all advertisements are known
+    groups      the lane groups that each advertised site has
+    box_key     the ephemeral private key, until the receipt
+    pairs       the pair secret with each peer, as of round `ratchet`
+    journal     length and head of the journal after this session's last entry
+    last        sequence of this session's last journal entry
+    """
+
+    site: str
+    session_id: bytes
+    policy: Policy
+    step: str
+    box_key: Secret | None
+    journal_length: int
+    journal_head: bytes
+    last: int
+    session: bytes = b""
+    groups: dict[str, tuple[str, ...]] = {}
+    pairs: dict[str, Secret] = {}
+    ratchet: int = 1
+    open: OpenRound | None = None
+
+    def wipe_session(self) -> None:
+        """Overwrite everything that could still mask or unmask."""
+        self.wipe_round()
+        wipe(self.box_key, *self.pairs.values())
+        self.box_key, self.pairs = None, {}
+
+    def wipe_round(self) -> None:
+        """Overwrite the keys of the open round."""
+        if self.open is not None:
+            self.open.wipe()
+            self.open = None
+
+
+def wipe(*secrets: Secret | None) -> None:
+    """Overwrite each secret that there is."""
+    for secret in secrets:
+        if secret is not None:
+            secret.wipe()
+
+
+def dump_state(state: SiteState) -> bytes:
+    """The state as bytes, secrets included."""
+    return bytes([STATE_VERSION]) + _ENCODER.encode(state)
+
+
+def load_state(data: bytes) -> SiteState:
+    """Read what `dump_state` wrote; raises `StateError` for anything else."""
+    if not data or data[0] != STATE_VERSION:
+        raise StateError(f"a session state must have version {STATE_VERSION}, got {data[:1].hex() or 'nothing'}")
+    try:
+        return _DECODER.decode(memoryview(data)[1:])
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise StateError(f"the session state is damaged: {error}") from None
+
+
+def _write_secret(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return value.reveal()
+    raise NotImplementedError(type(value).__name__)
+
+
+def _read_secret(kind: type, value: Any) -> Any:
+    if kind is Secret and isinstance(value, bytes):
+        return Secret(value)
+    raise ValueError(f"no {kind.__name__} here")
+
+
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=_write_secret)
+_DECODER = msgspec.msgpack.Decoder(SiteState, dec_hook=_read_secret)

@@ -81,14 +81,15 @@ class Aggregator(ABC):
     sites: tuple[str, ...]
     """Every site of the roster, sorted."""
 
-    def close(self) -> None:
-        """Let go of files and locks; a closed aggregator makes no more sums."""
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what the aggregator holds, keys above all; it makes no more sums."""
 
     @abstractmethod
     def aggregate(

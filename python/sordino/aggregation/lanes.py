@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,18 +11,10 @@ from numpy.typing import NDArray
 from sordino import _core
 from sordino.aggregation.base import Contribution
 from sordino.errors import InvalidArgument, ValueOutOfRange
+from sordino.protocol.lanes import Lanes, empty_lanes
 from sordino.protocol.policy import EVERYONE, Question
 
-Lanes: TypeAlias = NDArray[np.uint32] | NDArray[np.uint64]
-
 ONLY_EVERYONE = frozenset({EVERYONE})
-
-
-def empty_lanes(count: int, bits: int) -> Lanes:
-    """Zero lanes of the width that holds `bits`: uint32 up to 32 bits, else uint64."""
-    if bits <= 32:
-        return np.zeros(count, np.uint32)
-    return np.zeros(count, np.uint64)
 
 
 def encode_contribution(
@@ -79,9 +71,7 @@ def _same_names(expected: set[str], given: Collection[str]) -> None:
         raise InvalidArgument(f"the contribution has blocks that this site is not asked for: {unknown}")
 
 
-def _weights(
-    question: Question, weight: int | Mapping[str, int], groups: Collection[str]
-) -> dict[str, int]:
+def _weights(question: Question, weight: int | Mapping[str, int], groups: Collection[str]) -> dict[str, int]:
     mine = [group for group in question.groups if group in groups]
     given = weight if isinstance(weight, Mapping) else dict.fromkeys(mine, weight)
     if set(given) != set(mine):
@@ -96,7 +86,7 @@ def _weights(
     return {group: int(value) for group, value in given.items()}
 
 
-def _block_values(name: str, length: int, values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+def _block_values(name: str, length: int, values: object) -> NDArray[np.floating[Any]]:
     if not isinstance(values, np.ndarray) or values.dtype not in (np.float32, np.float64):
         kind = getattr(values, "dtype", type(values).__name__)
         raise InvalidArgument(f"block {name!r} must be a float32 or float64 array, got {kind}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from sordino.aggregation.base import STEPS, Aggregate, Aggregator, Contributor, Step, Traffic
@@ -130,6 +131,14 @@ class MaskedAggregator(Aggregator):
             seconds=time.perf_counter() - started,
         )
 
+    def close(self) -> None:
+        """Have every site wipe the keys of the open round; a later process may still go on."""
+        for request in self._coordinator.close_requests(final=False):
+            site = self._members[request.site]
+            with suppress(PeerError, StateError):  # a site that is not in the session has nothing to wipe
+                site.handle(request.data)
+            self._save_site(site)
+
     def _ask(self, request: Request) -> Reply | None:
         """Deliver a request to its simulated site, unless it has vanished."""
         name, phase = request.site, self._coordinator.phase
@@ -164,7 +173,8 @@ class MaskedAggregator(Aggregator):
     # Files -----------------------------------------------------------------------------------------------
 
     def _site_directory(self, name: str) -> Path:
-        assert self._directory is not None
+        if self._directory is None:
+            raise StateError("this aggregator keeps nothing on disk")
         return self._directory / "sites" / name
 
     def _identity(self, name: str) -> Identity:
@@ -176,7 +186,11 @@ class MaskedAggregator(Aggregator):
         return read_identity(path, name) if path.exists() else write_identity(path, name)
 
     def _journal(self, name: str) -> Journal:
-        return MemoryJournal() if self._directory is None else FileJournal(self._site_directory(name) / "journal")
+        return (
+            MemoryJournal()
+            if self._directory is None
+            else FileJournal(self._site_directory(name) / "journal")
+        )
 
     def _resume(self, roster: Roster) -> Coordinator | None:
         """The coordinator and site states of an earlier process, if they are of this policy and roster."""

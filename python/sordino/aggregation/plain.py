@@ -8,8 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from sordino import _core
 from sordino.aggregation.base import Aggregate, Aggregator, Contributor, Step, Traffic
-from sordino.aggregation.lanes import ONLY_EVERYONE, decode_sums, empty_lanes, encode_contribution
+from sordino.aggregation.lanes import ONLY_EVERYONE, decode_sums, encode_contribution
 from sordino.errors import InvalidArgument, PolicyRefused, RoundAborted
+from sordino.protocol.lanes import empty_lanes
 from sordino.protocol.policy import Policy
 
 
@@ -43,6 +44,9 @@ class PlainAggregator(Aggregator):
         self.sites = tuple(sorted(sites))
         self._groups = groups or {}
         self._round = 0
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def aggregate(
         self,

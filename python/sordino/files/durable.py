@@ -17,7 +17,7 @@ def write_durably(path: Path, data: bytes, *, sync: bool = True) -> None:
             os.fsync(handle)
     finally:
         os.close(handle)
-    os.replace(beside, path)
+    beside.replace(path)
     if sync:
         sync_directory(path.parent)
 

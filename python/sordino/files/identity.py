@@ -27,7 +27,7 @@ def write_identity(path: Path, name: str) -> Identity:
         raise ConfigError(f"{path} exists: a site's key is never overwritten") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
-    with open(handle, "wb") as file:
+    with os.fdopen(handle, "wb") as file:
         file.write(pem)
         file.flush()
         os.fsync(handle)

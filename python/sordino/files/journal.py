@@ -37,7 +37,9 @@ class FileJournal(Journal):
             (directory / "replies").mkdir(mode=0o700, parents=True, exist_ok=True)
             directory.chmod(0o700)
         except OSError as error:
-            raise JournalError(f"the journal directory {directory} cannot be made: {error.strerror}") from None
+            raise JournalError(
+                f"the journal directory {directory} cannot be made: {error.strerror}"
+            ) from None
         self._book = _FileBook(directory, keep_bytes)
 
     @contextmanager
@@ -46,7 +48,9 @@ class FileJournal(Journal):
         try:
             lock = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise JournalError(f"the journal in {self._directory} cannot be locked: {error.strerror}") from None
+            raise JournalError(
+                f"the journal in {self._directory} cannot be locked: {error.strerror}"
+            ) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._book.catch_up()
@@ -86,7 +90,7 @@ class _FileBook(Book):
                 self.index.add(_DECODER.decode(line))
             except (msgspec.MsgspecError, JournalError) as error:
                 raise JournalError(
-                    f"{self._path}, line {self.index.length + 1}: the entry is damaged or does not follow: {error}"
+                    f"{self._path}, line {self.index.length + 1}: damaged, or does not follow: {error}"
                 ) from None
             self._read += len(line)
             self._last_line = line

@@ -94,7 +94,9 @@ def read_site(path: Path) -> SiteSettings:
     roster = read_roster(base / found.roster)
     identity = read_identity(base / found.identity, found.name)
     if found.name not in roster or roster.key(found.name) != identity.public_key:
-        raise ConfigError(f"{path}: the roster does not have site {found.name!r} with the key in {found.identity}")
+        raise ConfigError(
+            f"{path}: the roster does not have site {found.name!r} with the key in {found.identity}"
+        )
     return SiteSettings(
         identity=identity,
         roster=roster,

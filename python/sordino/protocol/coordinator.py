@@ -13,7 +13,6 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from sordino import _core
 from sordino.errors import (
@@ -32,6 +31,7 @@ from sordino.protocol.encoding import DIGEST_BYTES
 from sordino.protocol.graph import smallest_cover
 from sordino.protocol.groups import planned_groups, thin_group
 from sordino.protocol.keys import Entropy, Roster, RoundContext, draw
+from sordino.protocol.lanes import Lanes, empty_lanes, keep_bits
 from sordino.protocol.policy import Policy, Question
 from sordino.protocol.secret import SECRET_BYTES
 from sordino.protocol.site import revealed_secrets
@@ -66,7 +66,7 @@ class Result(NamedTuple):
 
     round: int
     question: Question
-    lanes: NDArray[np.uint32] | NDArray[np.uint64]
+    lanes: Lanes
     participants: tuple[str, ...]
     survivors: tuple[str, ...]
     dropped: tuple[str, ...]
@@ -190,7 +190,9 @@ class Coordinator:
                 return self._to_all(offer, [n for n in self._roster.names if n not in state.advertisements])
             case "seal":
                 message = m.Advertisements(state.session_id, self._sorted_advertisements())
-                return self._to_all(message, [n for n in sorted(state.advertisements) if n not in state.sealed])
+                return self._to_all(
+                    message, [n for n in sorted(state.advertisements) if n not in state.sealed]
+                )
             case "receipt":
                 return [
                     Request(name, wire.to_bytes(self._boxes_for(name)))
@@ -224,7 +226,7 @@ class Coordinator:
         """Take in what `site` answered; `payload` holds the masked lanes beside an upload.
 
         Raises a `PeerError` that names the site, with nothing changed but the `faults`, for an answer that
-        does not hold; the site may be asked again, or counts as vanished. A refusal is no error: it moves this
+        does not hold; the site may be asked again, or counts as vanished. A refusal is no error: it moves the
         coordinator's place forward where sites are ahead of it, and is kept among the faults.
         """
         try:
@@ -311,7 +313,9 @@ class Coordinator:
         if state.cohort and chosen != state.cohort:
             raise InvalidArgument(f"the policy freezes the participants: {list(state.cohort)}")
         if missing := sorted({site for pair in self._missing_pairs(chosen) for site in pair}):
-            raise RoundAborted(f"not all of {missing} hold pair secrets with each other", peers=tuple(missing))
+            raise RoundAborted(
+                f"not all of {missing} hold pair secrets with each other", peers=tuple(missing)
+            )
         self._need_cohort(len(chosen), "can take part")
         if state.round >= state.policy.rounds:
             raise RoundAborted(f"the policy allows {state.policy.rounds} rounds, and all were used")
@@ -366,7 +370,9 @@ class Coordinator:
     def _take_sealed(self, site: str, message: m.SealedPairs) -> None:
         self._same_session(site, message.session)
         expected = [name for name in sorted(self._state.advertisements) if name > site]
-        if [box.receiver for box in message.boxes] != expected or any(b.sender != site for b in message.boxes):
+        if [box.receiver for box in message.boxes] != expected or any(
+            b.sender != site for b in message.boxes
+        ):
             raise MalformedMessage(f"site {site!r} did not seal one box for each later site", peers=(site,))
         for box in message.boxes:
             self._roster.verify(
@@ -592,7 +598,7 @@ class Coordinator:
         )
         if not proved:
             reason = (
-                f"shares of {vanished!r} from site {site!r} do not lead to the signed root; which of the two is "
+                f"shares of {vanished!r} from site {site!r} do not lead to the signed root; which of them is "
                 f"at fault cannot be told"
             )
             raise ShareError(reason, peers=(site, vanished))
@@ -652,7 +658,7 @@ class Coordinator:
     def _finish(self) -> None:
         opened, statement = self._open(), self._statement()
         question, bits = self.policy.question(opened.kind), self.policy.bits
-        lanes = np.zeros(question.lanes, np.uint32 if bits <= 32 else np.uint64)
+        lanes = empty_lanes(question.lanes, bits)
         for name in statement.names:
             _core.unpack_add(opened.payloads[name], lanes, bits=bits)
         dropped = [name for name in opened.participants if name not in statement.names]
@@ -660,14 +666,13 @@ class Coordinator:
         for name, opening in opened.openings.items():
             subtract += opening.self_seed
             for peer, key in zip(dropped, opening.pair_keys, strict=True):
-                # Undo the sign that the survivor gave this mask: plus towards later sites, minus towards earlier.
+                # Undo the sign that the survivor gave this mask: plus towards later sites, else minus.
                 if self._roster.index(peer) > self._roster.index(name):
                     subtract += key
                 else:
                     add += key
         _core.add_masks(lanes, add, subtract)
-        if bits not in (32, 64):
-            lanes &= lanes.dtype.type((1 << bits) - 1)
+        keep_bits(lanes, bits)
         self._result = Result(
             round=opened.context.round,
             question=question,

@@ -29,8 +29,10 @@ def smallest_cover(bad_pairs: Iterable[tuple[str, str]]) -> frozenset[str]:
         if len(chosen) + -(-len(left) // degree) > len(best):
             continue
         partners = frozenset(a if b == site else b for a, b in left if site in (a, b))
-        for more in (partners, frozenset({site})):
-            stack.append((frozenset(p for p in left if not more & set(p)), chosen | more))
+        stack += [
+            (frozenset(pair for pair in left if not more & set(pair)), chosen | more)
+            for more in (partners, frozenset({site}))
+        ]
     return best
 
 

@@ -44,7 +44,9 @@ def thin_group(
             return f"lane group {group!r} has {size} survivors, fewer than {minimum}"
     smallest = _smallest_support(columns, minimum)
     if smallest < minimum:
-        return f"a difference of the lane groups {sorted(groups)} shows {smallest} of {len(survivors)} survivors"
+        return (
+            f"a difference of the lane groups {sorted(groups)} shows {smallest} of {len(survivors)} survivors"
+        )
     return None
 
 

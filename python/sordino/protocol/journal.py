@@ -16,7 +16,8 @@ from msgspec import Meta, Struct, structs
 
 from sordino.errors import JournalError
 from sordino.protocol.encoding import DIGEST_BYTES, digest
-from sordino.protocol.messages import Digest, Name, Round, Signature, Statement
+from sordino.protocol.messages import Digest, Round, Signature, Statement
+from sordino.protocol.policy import Name
 
 FIRST = bytes(DIGEST_BYTES)
 """What the first entry has as its previous digest."""

@@ -142,7 +142,9 @@ class Roster:
         try:
             self._keys[name].verify(signature, encode(tag, *fields))
         except InvalidSignature:
-            raise BadSignature(f"the signature of site {name!r} on its {tag} is wrong", peers=(name,)) from None
+            raise BadSignature(
+                f"the signature of site {name!r} on its {tag} is wrong", peers=(name,)
+            ) from None
 
 
 class BoxKey:

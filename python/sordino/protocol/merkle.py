@@ -13,7 +13,9 @@ from sordino.protocol.encoding import digest
 _PADDING = digest("merkle padding")
 
 
-def root_and_paths(leaves: Sequence[bytes], wanted: Sequence[int] = ()) -> tuple[bytes, list[tuple[bytes, ...]]]:
+def root_and_paths(
+    leaves: Sequence[bytes], wanted: Sequence[int] = ()
+) -> tuple[bytes, list[tuple[bytes, ...]]]:
     """The root over `leaves` (32-byte digests, at least one) and a path for each wanted index."""
     levels = [list(leaves) + [_PADDING] * (2 ** depth(len(leaves)) - len(leaves))]
     while len(levels[-1]) > 1:

@@ -28,7 +28,7 @@ class Message(Struct, frozen=True, tag=True, forbid_unknown_fields=True, array_l
 # Session set-up ------------------------------------------------------------------------------------------
 
 
-class Offer(Message):
+class Offer(Message, frozen=True):
     """Coordinator to site: the session and its terms."""
 
     session_id: Digest
@@ -36,7 +36,7 @@ class Offer(Message):
     policy: Policy
 
 
-class Advertisement(Message):
+class Advertisement(Message, frozen=True):
     """Site to coordinator: an ephemeral box key and the lane groups that the site has, signed."""
 
     site: Name
@@ -52,14 +52,14 @@ class Advertisement(Message):
         return (self.site, self.session_id, self.roster, self.policy, self.box_key, self.groups)
 
 
-class Advertisements(Message):
+class Advertisements(Message, frozen=True):
     """Coordinator to site: all advertisements, sorted by site."""
 
     session_id: Digest
     advertisements: Annotated[tuple[Advertisement, ...], Meta(max_length=MAX_SITES)]
 
 
-class SealedPair(Message):
+class SealedPair(Message, frozen=True):
     """A pair secret, sealed to the receiver's box key and signed by the sender."""
 
     sender: Name
@@ -68,7 +68,7 @@ class SealedPair(Message):
     signature: Signature
 
 
-class SealedPairs(Message):
+class SealedPairs(Message, frozen=True):
     """Site to coordinator: one sealed pair secret for each peer after it in the roster."""
 
     session: Digest
@@ -76,14 +76,14 @@ class SealedPairs(Message):
     boxes: Annotated[tuple[SealedPair, ...], Meta(max_length=MAX_SITES)]
 
 
-class Boxes(Message):
+class Boxes(Message, frozen=True):
     """Coordinator to site: the pair secrets sealed to it."""
 
     session: Digest
     boxes: Annotated[tuple[SealedPair, ...], Meta(max_length=MAX_SITES)]
 
 
-class Receipt(Message):
+class Receipt(Message, frozen=True):
     """Site to coordinator: the peers with whom it holds a pair secret, sorted, signed."""
 
     session: Digest
@@ -95,7 +95,7 @@ class Receipt(Message):
 # A round ---------------------------------------------------------------------------------------------------
 
 
-class UploadRequest(Message):
+class UploadRequest(Message, frozen=True):
     """Coordinator to site (R1): the round, its participants and its question; the body travels beside it."""
 
     session: Digest
@@ -105,14 +105,14 @@ class UploadRequest(Message):
     participants: Names
 
 
-class BoxReference(Message):
+class BoxReference(Message, frozen=True):
     """What an upload commits to of one share box: its bytes, and the Merkle root of the shares in it."""
 
     box: Digest
     root: Digest
 
 
-class UploadSummary(Message):
+class UploadSummary(Message, frozen=True):
     """All that an upload commits to. Peers are the other participants, in order."""
 
     session: Digest
@@ -132,22 +132,22 @@ class UploadSummary(Message):
         return digest("upload", self)
 
 
-class Upload(Message):
-    """Site to coordinator (R1): the summary, signed, and the share boxes; the masked lanes travel beside it."""
+class Upload(Message, frozen=True):
+    """Site to coordinator (R1): the signed summary and the share boxes; the masked lanes travel beside it."""
 
     summary: UploadSummary
     signature: Signature
     boxes: Annotated[tuple[bytes, ...], Meta(max_length=MAX_SITES)]
 
 
-class Survivor(Message):
+class Survivor(Message, frozen=True):
     """A site in the sum and the digest of its upload."""
 
     site: Name
     upload: Digest
 
 
-class Statement(Message):
+class Statement(Message, frozen=True):
     """The one statement of a round: who is in the sum, with which upload, in answer to what."""
 
     session: Digest
@@ -168,13 +168,13 @@ class Statement(Message):
         return tuple(survivor.site for survivor in self.survivors)
 
 
-class ConfirmRequest(Message):
+class ConfirmRequest(Message, frozen=True):
     """Coordinator to site (R2): the statement to sign."""
 
     statement: Statement
 
 
-class Confirmation(Message):
+class Confirmation(Message, frozen=True):
     """Site to coordinator (R2): its signature on the statement."""
 
     site: Name
@@ -182,27 +182,27 @@ class Confirmation(Message):
     signature: Signature
 
 
-class Endorsement(Message):
+class Endorsement(Message, frozen=True):
     """One site's signature in a certificate."""
 
     site: Name
     signature: Signature
 
 
-class Certificate(Message):
+class Certificate(Message, frozen=True):
     """A statement with the signatures of at least t distinct survivors (none in the semi-honest mode)."""
 
     statement: Statement
     endorsements: Annotated[tuple[Endorsement, ...], Meta(max_length=MAX_SITES)]
 
 
-class UnmaskRequest(Message):
+class UnmaskRequest(Message, frozen=True):
     """Coordinator to site (R3): the certificate on which to unmask."""
 
     certificate: Certificate
 
 
-class Unmasking(Message):
+class Unmasking(Message, frozen=True):
     """Site to coordinator (R3): its self seed, its mask keys with the dropped sites, the surplus link.
 
     `pair_keys` are in the order of the dropped participants.
@@ -219,7 +219,7 @@ class Unmasking(Message):
         return f"Unmasking(round={self.round}, site={self.site!r}, {2 + len(self.pair_keys)} secrets at most)"
 
 
-class RecoverRequest(Message):
+class RecoverRequest(Message, frozen=True):
     """Coordinator to site (R4): the certificate, who vanished, and that site's box for the one asked."""
 
     certificate: Certificate
@@ -227,7 +227,7 @@ class RecoverRequest(Message):
     box: Annotated[bytes, Meta(max_length=2**26)]
 
 
-class ProvedShare(Message):
+class ProvedShare(Message, frozen=True):
     """One Shamir share and the Merkle path from it to the root that its dealer signed."""
 
     share: SecretBytes
@@ -237,7 +237,7 @@ class ProvedShare(Message):
         return f"ProvedShare(path of {len(self.path)})"
 
 
-class Recovery(Message):
+class Recovery(Message, frozen=True):
     """Site to coordinator (R4): its shares of what the vanished site would have revealed, or why it has none.
 
     `fault` is empty, or says that the vanished site's box did not open ("box") or that its shares are not
@@ -252,14 +252,14 @@ class Recovery(Message):
     fault: Annotated[str, Meta(pattern=r"\A(box|root|)\Z")] = ""
 
 
-class Close(Message):
+class Close(Message, frozen=True):
     """Coordinator to site: wipe the keys of the open round, and with `final` those of the session."""
 
     session: Digest
     final: bool
 
 
-class Closed(Message):
+class Closed(Message, frozen=True):
     """Site to coordinator: what `Close` asked for is wiped."""
 
     session: Digest
@@ -267,7 +267,7 @@ class Closed(Message):
     final: bool
 
 
-class Refusal(Message):
+class Refusal(Message, frozen=True):
     """Site to coordinator: why a request was refused, and where the site stands.
 
     An honest coordinator that restarted finds its place by `round`, `step` and the statement that the site

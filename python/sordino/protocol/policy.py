@@ -31,7 +31,7 @@ _NAME_PATTERN = r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
 Name = Annotated[str, Meta(max_length=64, pattern=_NAME_PATTERN)]
 
 
-def check_name(name: str) -> None:
+def check_name(name: object) -> None:
     """Raise `PolicyError` unless `name` may name a site, a block or a question."""
     if not isinstance(name, str) or not re.match(_NAME_PATTERN, name):
         raise PolicyError(
@@ -61,7 +61,7 @@ class Block(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def bound(self) -> int:
         """The largest integer that one encoded value can be, before its weight."""
-        return round(self.clip * 2**self.fraction_bits)
+        return round(self.clip * self.scale)
 
 
 class Question(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
@@ -206,15 +206,23 @@ class Floor(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def check(self, policy: Policy) -> None:
         """Raise `PolicyRefused`, naming every term that is below this floor."""
         lanes = max(question.lanes for question in policy.plan)
-        unplanned = [] if self.questions is None else sorted(
-            {question.kind for question in policy.plan} - set(self.questions)
+        unplanned = (
+            []
+            if self.questions is None
+            else sorted({question.kind for question in policy.plan} - set(self.questions))
         )
         faults = [
             fault
             for bad, fault in [
                 (policy.min_cohort < self.min_cohort, f"min_cohort {policy.min_cohort} < {self.min_cohort}"),
-                (policy.threshold < self.min_threshold, f"threshold {policy.threshold} < {self.min_threshold}"),
-                (policy.colluders < self.min_colluders, f"colluders {policy.colluders} < {self.min_colluders}"),
+                (
+                    policy.threshold < self.min_threshold,
+                    f"threshold {policy.threshold} < {self.min_threshold}",
+                ),
+                (
+                    policy.colluders < self.min_colluders,
+                    f"colluders {policy.colluders} < {self.min_colluders}",
+                ),
                 (policy.rounds > self.max_rounds, f"rounds {policy.rounds} > {self.max_rounds}"),
                 (lanes > self.max_lanes, f"lanes {lanes} > {self.max_lanes}"),
                 (not (policy.consistency or self.semi_honest), "the semi-honest mode is not allowed here"),

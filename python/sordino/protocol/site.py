@@ -10,9 +10,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 from msgspec import structs
-from numpy.typing import NDArray
 
 from sordino import _core
 from sordino.errors import (
@@ -50,6 +48,7 @@ from sordino.protocol.keys import (
     seal_shares,
     step_pair,
 )
+from sordino.protocol.lanes import Lanes, check_lanes
 from sordino.protocol.policy import EVERYONE, Floor, Policy, Question
 from sordino.protocol.secret import SECRET_BYTES, Secret, concatenate
 from sordino.protocol.state import OpenRound, SiteState, dump_state, load_state, wipe
@@ -190,7 +189,7 @@ class Site:
         self,
         data: bytes,
         body: bytes,
-        lanes: NDArray[np.uint32] | NDArray[np.uint64],
+        lanes: Lanes,
         *,
         link: Secret | None = None,
     ) -> Reply:
@@ -207,7 +206,7 @@ class Site:
                 return stored
             context = self._check_upload(book, request, body)
             state = self._need_state()
-            _check_lanes(lanes, state.policy, state.policy.question(request.kind))
+            check_lanes(lanes, state.policy.question(request.kind).lanes, state.policy.bits)
             if (link is not None) != state.policy.chain:
                 raise InvalidArgument("link must be given exactly where the policy has a chain")
             pairs, keys = self._step_pairs(request)
@@ -331,9 +330,7 @@ class Site:
             if self._roster.index(advertisement.site) > self._roster.index(self.name):
                 peer = advertisement.site
                 pairs[peer] = draw_secret(self._entropy)
-                sealed = seal_pair(
-                    pairs[peer], advertisement.box_key, pair_info(session, self.name, peer)
-                )
+                sealed = seal_pair(pairs[peer], advertisement.box_key, pair_info(session, self.name, peer))
                 signature = self._identity.sign("sealed pair", session, self.name, peer, sealed)
                 boxes.append(m.SealedPair(self.name, peer, sealed, signature))
         reply = m.SealedPairs(session=session, site=self.name, boxes=tuple(boxes))
@@ -484,7 +481,7 @@ class Site:
             pairs[peer] = _replace(pair, step_pair(pair, state.session, request.round), keep=secret)
         return pairs, keys
 
-    def _mask(self, opened: OpenRound, lanes: NDArray[np.uint32] | NDArray[np.uint64]) -> bytes:
+    def _mask(self, opened: OpenRound, lanes: Lanes) -> bytes:
         mine = self._roster.index(self.name)
         after = [key for peer, key in opened.mask_keys.items() if self._roster.index(peer) > mine]
         before = [key for peer, key in opened.mask_keys.items() if self._roster.index(peer) < mine]
@@ -576,9 +573,7 @@ class Site:
             self_seed=opened.self_seed.reveal(),
             pair_keys=tuple(opened.mask_keys[peer].reveal() for peer in dropped),
             link=(
-                chain_end(opened.link.reveal(), len(dropped))
-                if opened.link is not None and surplus
-                else None
+                chain_end(opened.link.reveal(), len(dropped)) if opened.link is not None and surplus else None
             ),
         )
         return self._record(book, request, data, then, reply, statement=statement)
@@ -759,7 +754,7 @@ class Site:
     def _check_journal(self, book: Book, state: SiteState) -> Session:
         if book.index.digest_at(state.journal_length) != state.journal_head:
             raise JournalError(
-                "the journal was lost or rolled back: it does not hold what this session has done. An operator "
+                "the journal was lost or rolled back: it lacks what this session has done. An operator "
                 "must decide about the budget, and a new session is needed"
             )
         return book.index.session(state.session_id)
@@ -790,17 +785,6 @@ def revealed_secrets(dealer_peers: Sequence[str], survivors: Sequence[str], link
     dropped = [1 + place for place, peer in enumerate(dealer_peers) if peer not in survivors]
     surplus = [1 + len(dealer_peers) + len(dropped)] if len(dropped) < links else []
     return [0, *dropped, *surplus]
-
-
-def _check_lanes(
-    lanes: NDArray[np.uint32] | NDArray[np.uint64], policy: Policy, question: Question
-) -> None:
-    dtype = np.uint32 if policy.bits <= 32 else np.uint64
-    if not isinstance(lanes, np.ndarray) or lanes.dtype != dtype or lanes.shape != (question.lanes,):
-        raise InvalidArgument(
-            f"lanes must be {np.dtype(dtype)} of shape ({question.lanes},), got "
-            f"{getattr(lanes, 'dtype', type(lanes).__name__)} of shape {getattr(lanes, 'shape', None)}"
-        )
 
 
 def _replace(old: Secret, new: Secret, *, keep: Secret) -> Secret:

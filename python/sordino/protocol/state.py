@@ -1,4 +1,4 @@
-"""A site's session state between messages: a value that serialises, since each message may meet a new process.
+"""A site's session state between messages: a value that serialises, as each may meet a new process.
 
 It holds secrets. It is as private as the site's data, and it is saved on purpose or not at all.
 """
@@ -96,7 +96,9 @@ def dump_state(state: SiteState) -> bytes:
 def load_state(data: bytes) -> SiteState:
     """Read what `dump_state` wrote; raises `StateError` for anything else."""
     if not data or data[0] != STATE_VERSION:
-        raise StateError(f"a session state must have version {STATE_VERSION}, got {data[:1].hex() or 'nothing'}")
+        raise StateError(
+            f"a session state must have version {STATE_VERSION}, got {data[:1].hex() or 'nothing'}"
+        )
     try:
         return _DECODER.decode(memoryview(data)[1:])
     except (msgspec.MsgspecError, ValueError) as error:

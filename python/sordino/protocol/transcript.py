@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from sordino.errors import RequestRefused
 from sordino.protocol.encoding import digest, encode
 from sordino.protocol.groups import planned_groups, thin_group
-from sordino.protocol.keys import RoundContext, Roster
+from sordino.protocol.keys import Roster, RoundContext
 from sordino.protocol.messages import Advertisement, Certificate, Statement
 from sordino.protocol.policy import Policy, Question
 

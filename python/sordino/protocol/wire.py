@@ -5,7 +5,7 @@ Nothing on the wire is hashed or signed as such: that goes through `encoding`, o
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any
 
 import msgspec
 
@@ -32,12 +32,14 @@ def to_bytes(message: ToSite | ToCoordinator) -> bytes:
 
 def read_at_site(data: bytes, sites: int) -> ToSite:
     """Decode what a coordinator sent to a site; `sites` is the size of the roster."""
-    return cast("ToSite", _read(_TO_SITE, data, size_limit(sites)))
+    message: ToSite = _read(_TO_SITE, data, size_limit(sites))
+    return message
 
 
 def read_at_coordinator(data: bytes, sites: int) -> ToCoordinator:
     """Decode what a site sent to the coordinator; `sites` is the size of the roster."""
-    return cast("ToCoordinator", _read(_TO_COORDINATOR, data, size_limit(sites)))
+    message: ToCoordinator = _read(_TO_COORDINATOR, data, size_limit(sites))
+    return message
 
 
 def size_limit(sites: int) -> int:
@@ -56,7 +58,7 @@ def share_box_bytes(secrets: int) -> int:
     return NONCE_BYTES + secrets * SECRET_BYTES + TAG_BYTES
 
 
-def _read(decoder: msgspec.msgpack.Decoder[object], data: bytes, limit: int) -> object:
+def _read(decoder: msgspec.msgpack.Decoder[Any], data: bytes, limit: int) -> Any:
     if len(data) > limit:
         raise MalformedMessage(f"a message of {len(data)} bytes is longer than the {limit} allowed")
     if not data:

@@ -1,0 +1,134 @@
+"""The course of one training: stages asked one after another, each sum made over whoever survives it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeAlias
+
+from sordino.aggregation.base import Aggregate, Aggregator, Contribution, Step
+from sordino.errors import RoundAborted
+from sordino.federated.arrays import Arrays, unpack_arrays
+from sordino.federated.site import Site
+from sordino.federated.stage import Stage, body
+
+ATTEMPTS = 3
+"""How often one sum is asked for before the course gives up."""
+
+Schedule: TypeAlias = Callable[[str, int], Mapping[str, Step]]
+"""Simulated losses, by kind and turn of the sum: site -> the first message that it no longer sends."""
+
+
+def nobody_is_lost(_kind: str, _number: int) -> Mapping[str, Step]:
+    """The schedule without losses."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One sum of the course: the stage that asks it, and which of that stage's sums it is, from 1 on."""
+
+    stage: Stage
+    number: int
+
+
+@dataclass(frozen=True)
+class Summed:
+    """A sum was made. `late` missed the deadline; `work` is each asked site's own seconds."""
+
+    turn: Turn
+    position: int
+    state: Arrays
+    total: Aggregate
+    body: bytes
+    contributions: Mapping[str, Contribution]
+    late: tuple[str, ...] = ()
+    work: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Aborted:
+    """Too few sites survived; the sum is asked for again, in a new round, with the lost sites back."""
+
+    turn: Turn
+    lost: Mapping[str, Step]
+    reason: str
+
+
+Event: TypeAlias = Summed | Aborted
+
+
+def course(*stages: tuple[Stage, int]) -> tuple[Turn, ...]:
+    """The sums in order, each stage as often as its number says."""
+    return tuple(Turn(stage, number) for stage, times in stages for number in range(1, times + 1))
+
+
+def follow(
+    turns: Sequence[Turn],
+    aggregator: Aggregator,
+    sites: Mapping[str, Site],
+    state: Arrays,
+    *,
+    position: int = 0,
+    lose: Schedule = nobody_is_lost,
+    deadline: float | None = None,
+    notify: Callable[[Event], None] = lambda _: None,
+) -> Arrays:
+    """Make the sums from `position` on and return the last state.
+
+    deadline  seconds that a site may work on its answer; who takes longer is left out of that round
+    notify    told of every sum, with the state after it, and of every aborted round
+
+    Raises `RoundAborted` if one sum fails `ATTEMPTS` times, and what a site's own work raises.
+    """
+    for place, turn in enumerate(turns[position:], start=position):
+        for attempt in range(1, ATTEMPTS + 1):
+            # A loss that is simulated for this sum is over when the sum is asked for again.
+            lost = dict(lose(turn.stage.kind, turn.number)) if attempt == 1 else {}
+            answers = _Answers(turn.stage, sites)
+            question = body(turn.stage, state)
+            late: tuple[str, ...] = ()
+            if deadline is not None:
+                late = answers.later_than(deadline, question, left_out=lost)
+                lost |= dict.fromkeys(late, "upload")
+            try:
+                total = aggregator.aggregate(turn.stage.kind, question, answers.contributors(), lose=lost)
+            except RoundAborted as error:
+                notify(Aborted(turn, lost, str(error)))
+                if attempt == ATTEMPTS:
+                    raise
+                continue
+            state = turn.stage.advance(state, total)
+            notify(Summed(turn, place, state, total, question, answers.given, late, answers.work))
+            break
+    return state
+
+
+class _Answers:
+    """The sites' own work for one question, done once for each site, and how long it took."""
+
+    def __init__(self, stage: Stage, sites: Mapping[str, Site]) -> None:
+        self._stage, self._sites = stage, sites
+        self.given: dict[str, Contribution] = {}
+        self.work: dict[str, float] = {}
+
+    def contributors(self) -> dict[str, Callable[[bytes], Contribution]]:
+        return {name: partial(self._answer, name) for name in self._sites}
+
+    def later_than(
+        self, deadline: float, question: bytes, *, left_out: Mapping[str, Step]
+    ) -> tuple[str, ...]:
+        """Who works longer than `deadline`, of those that are not lost before their upload anyway."""
+        asked = [name for name in sorted(self._sites) if left_out.get(name) != "upload"]
+        for name in asked:
+            self._answer(name, question)
+        return tuple(name for name in asked if self.work[name] > deadline)
+
+    def _answer(self, name: str, question: bytes) -> Contribution:
+        if name not in self.given:
+            started = time.perf_counter()
+            self.given[name] = self._stage.contribute(self._sites[name], unpack_arrays(question))
+            self.work[name] = time.perf_counter() - started
+        return self.given[name]

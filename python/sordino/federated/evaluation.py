@@ -1,0 +1,82 @@
+"""How good the common model is on held-out patients, by one secure sum of histograms on a public grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sordino.aggregation.base import Aggregate, Contribution
+from sordino.federated.arrays import Arrays
+from sordino.federated.scaling import standardised
+from sordino.federated.site import Site
+from sordino.models.model import Model, Vector
+from sordino.protocol.policy import Block, Question
+
+LOSS_CLIP = 32.0
+"""One patient adds at most this to the log loss."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Every site counts its held-out patients by predicted probability and class; only the sums are seen.
+
+    bins  equal bins of the probability: more make the AUC finer and the sums more telling
+
+    State: `positives` and `negatives` (counts, shape (bins,)), `log_loss` (sum in nats) and `correct`
+    (patients on the right side of one half), shape (1,).
+    """
+
+    model: Model
+    bins: int
+    max_patients: int
+
+    kind = "evaluation"
+    reads = ("parameters", "mean", "scale")
+
+    def question(self) -> Question:
+        """Counts, which are whole numbers, and the summed log loss; weight 1, since these are totals."""
+        counted = [("positives", self.bins), ("negatives", self.bins), ("correct", 1)]
+        counts = [
+            Block(name=name, length=length, clip=float(self.max_patients), fraction_bits=0)
+            for name, length in counted
+        ]
+        loss = Block(name="log_loss", length=1, clip=LOSS_CLIP * self.max_patients, fraction_bits=12)
+        return Question(kind=self.kind, blocks=(*counts, loss))
+
+    def contribute(self, site: Site, known: Arrays) -> Contribution:
+        """The site's counts; all zero where it holds nobody out."""
+        if site.test_features is None or site.test_target is None or not len(site.test_target):
+            empty = {"positives": self.bins, "negatives": self.bins, "correct": 1, "log_loss": 1}
+            return Contribution({name: np.zeros(length) for name, length in empty.items()})
+        features, target = standardised(site.test_features, known), site.test_target
+        probability = self.model.probability(known["parameters"], features)
+        place = np.minimum((probability * self.bins).astype(np.int64), self.bins - 1)
+        chance = np.where(target == 1.0, probability, 1.0 - probability)
+        loss = np.minimum(-np.log(np.maximum(chance, 1e-300)), LOSS_CLIP)
+        return Contribution(
+            {
+                "positives": np.bincount(place[target == 1.0], minlength=self.bins).astype(np.float64),
+                "negatives": np.bincount(place[target == 0.0], minlength=self.bins).astype(np.float64),
+                "correct": np.array([float(np.sum((probability > 0.5) == (target == 1.0)))]),
+                "log_loss": np.array([float(loss.sum())]),
+            }
+        )
+
+    def advance(self, state: Arrays, total: Aggregate) -> Arrays:
+        """Keeps the four sums."""
+        return {**state, **total.sums}
+
+
+def area_under_curve(positives: Vector, negatives: Vector) -> tuple[float, float]:
+    """AUC from two histograms on one grid, and how far it can be from the AUC of the scores themselves.
+
+    Pairs within one bin count one half; the true value of each is anywhere from 0 to 1, so half of their
+    part of all pairs is the bound. Two NaN if a class is empty.
+    """
+    pairs = float(positives.sum() * negatives.sum())
+    if pairs == 0.0:
+        return float("nan"), float("nan")
+    below = np.cumsum(negatives) - negatives
+    tied = 0.5 * float(positives @ negatives) / pairs
+    return float(positives @ below) / pairs + tied, tied

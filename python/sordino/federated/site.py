@@ -1,0 +1,27 @@
+"""One site's rows in memory: features and target, training and held-out patients apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sordino.models.model import Matrix, Vector
+
+
+@dataclass(frozen=True, repr=False)
+class Site:
+    """What one site trains on and tests on.
+
+    features, target            float64 of shapes (patients, columns) and (patients,), target in {0, 1}
+    test_features, test_target  the same for the held-out patients; None if there are none
+    columns                     names of the features, for messages
+    """
+
+    name: str
+    features: Matrix
+    target: Vector
+    columns: tuple[str, ...]
+    test_features: Matrix | None = None
+    test_target: Vector | None = None
+
+    def __repr__(self) -> str:
+        return f"Site({self.name!r})"

@@ -1,0 +1,232 @@
+"""The rows of every site of a study, read from its files and checked: all faults at once, by line."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from sordino.errors import ConfigError
+from sordino.federated.study.file import StudyFile
+from sordino.federated.study.schema import Schema
+from sordino.federated.study.table import SHOWN, Table, read_table
+from sordino.models.model import Matrix, Vector
+
+
+@dataclass(frozen=True, repr=False)
+class Patients:
+    """One site's rows: ids, features float64 (patients, columns), target float64 (patients,) in {0, 1}."""
+
+    ids: tuple[str, ...]
+    features: Matrix
+    target: Vector
+
+
+@dataclass(frozen=True, repr=False)
+class Cohort:
+    """All sites' rows, each with the schema that its own file has, and what is worth a warning."""
+
+    schema: Schema
+    sites: Mapping[str, Patients]
+    schemas: Mapping[str, bytes]
+    warnings: tuple[str, ...]
+
+
+def read_cohort(study: StudyFile, folder: Path, data: Path | None = None) -> Cohort:
+    """Read and check the rows of every site. Raises `ConfigError` with everything that is wrong.
+
+    folder  what paths of the study file are relative to
+    data    instead of the study's own: its one file, or the folder of its sites' files
+    """
+    cohort, faults = examine_cohort(study, folder, data)
+    if cohort is None or faults:
+        raise ConfigError("\n".join(faults))
+    return cohort
+
+
+def examine_cohort(
+    study: StudyFile, folder: Path, data: Path | None = None
+) -> tuple[Cohort | None, list[str]]:
+    """The rows, if they can be read at all, and what is wrong with them: empty if they may be used."""
+    faults: list[str] = []
+    tables = _tables(study, folder, data, faults)
+    if not tables:
+        return None, faults
+    features = _features(study, next(iter(tables.values())))
+    # One file that all sites share is one header: faults of it are told once.
+    for table in {table.path: table for table in tables.values()}.values():
+        faults += _header_faults(study, features, table)
+    if faults:
+        return None, faults
+    classes = (str(study.data.classes[0]), str(study.data.classes[1]))
+    sites = {name: _patients(study, features, classes, table, faults) for name, table in tables.items()}
+    if faults:
+        return None, faults
+    faults += _overall_faults(study, sites)
+    schema = Schema(features, study.data.target, classes)
+    schemas = {name: _own_schema(study, schema, table).digest for name, table in tables.items()}
+    return Cohort(schema, sites, schemas, tuple(_warnings(sites))), faults
+
+
+def _tables(study: StudyFile, folder: Path, data: Path | None, faults: list[str]) -> dict[str, Table]:
+    """One table a site, in the order of the study; without those that cannot be read."""
+    if study.data.path is not None:
+        whole = folder / study.data.path if data is None else data
+        try:
+            return _by_site(study, read_table(whole), faults)
+        except ConfigError as error:
+            faults.append(str(error))
+            return {}
+    tables = {}
+    for site in study.sites:
+        try:
+            tables[site.name] = read_table((folder if data is None else data) / str(site.path))
+        except ConfigError as error:
+            faults.append(f"site {site.name!r}: {error}")
+    return tables
+
+
+def _by_site(study: StudyFile, table: Table, faults: list[str]) -> dict[str, Table]:
+    column = study.data.site_column or study.data.id
+    if column not in table.header:
+        faults.append(_no_column(table, column))
+        return {}
+    members: dict[str, list[int]] = {site.name: [] for site in study.sites}
+    strangers: Counter[str] = Counter()
+    for place, cell in enumerate(table.column(column)):
+        name = _site_of(study, cell)
+        if name in members:
+            members[name].append(place)
+        else:
+            strangers[f"{name!r}" if study.data.site_column else f"nobody: {cell!r}"] += 1
+    for stranger, times in list(strangers.items())[:SHOWN]:
+        faults.append(f"{table.path}: {times} rows belong to {stranger}, which is none of the sites")
+    if len(strangers) > SHOWN:
+        faults.append(
+            f"{table.path}: {len(strangers) - SHOWN} more values of {column!r} name none of the sites"
+        )
+    faults += [f"{table.path}: no rows for site {name!r}" for name, places in members.items() if not places]
+    return {name: table.take(places) for name, places in members.items() if places}
+
+
+def _site_of(study: StudyFile, cell: str) -> str | None:
+    if study.data.site_pattern is None:
+        return cell
+    found = re.search(study.data.site_pattern, cell)
+    if found is None:
+        return None
+    return found.group(1) if found.re.groups else found.group(0)
+
+
+def _features(study: StudyFile, table: Table) -> tuple[str, ...]:
+    """The study's features, in its own order, or in the order of the first site's columns."""
+    if isinstance(study.data.features, list):
+        return tuple(study.data.features)
+    taken = {study.data.id, study.data.target, study.data.site_column, *study.data.exclude}
+    return tuple(name for name in table.header if name not in taken)
+
+
+def _header_faults(study: StudyFile, features: tuple[str, ...], table: Table) -> list[str]:
+    wanted = (study.data.id, study.data.target, *features)
+    missing = [name for name in wanted if name not in table.header]
+    faults = [_no_column(table, name) for name in missing[:SHOWN]]
+    if len(missing) > SHOWN:
+        faults.append(f"{table.path}: {len(missing) - SHOWN} more columns are missing")
+    if study.data.features == "all others":
+        known = {*wanted, *study.data.exclude}
+        unknown = [name for name in table.header if name not in known and name != study.data.site_column]
+        faults += [f"{table.path}: column {name!r} is not in the other files" for name in unknown[:SHOWN]]
+    if not features:
+        faults.append(f"{table.path}: no column is left as a feature")
+    return faults
+
+
+def _no_column(table: Table, name: str) -> str:
+    same = [given for given in table.header if given.lower() == name.lower()]
+    return f"{table.path}: no column {name!r}" + (f"; did you mean {same[0]!r}?" if same else "")
+
+
+def _own_schema(study: StudyFile, common: Schema, table: Table) -> Schema:
+    """The schema of a site's own file: the columns may stand in any order, but must be the same."""
+    own = set(_features(study, table))
+    ordered = [name for name in common.features if name in own]
+    return replace(common, features=(*ordered, *sorted(own - set(ordered))))
+
+
+def _patients(
+    study: StudyFile, features: tuple[str, ...], classes: tuple[str, str], table: Table, faults: list[str]
+) -> Patients:
+    ids = table.column(study.data.id)
+    twice = [name for name, times in Counter(ids).items() if times > 1]
+    for name in twice[:SHOWN]:
+        lines = ", ".join(str(table.lines[at]) for at, one in enumerate(ids) if one == name)
+        what = f"the id {name!r} occurs more than once" if name else "the id is missing"
+        faults.append(f"{table.path}: {what}: lines {lines}")
+    if len(twice) > SHOWN:
+        faults.append(f"{table.path}: {len(twice) - SHOWN} more ids occur more than once")
+    target = _target(study, classes, table, faults)
+    values = table.numbers(features, faults)
+    if len(ids) > study.policy.max_patients:
+        faults.append(
+            f"{table.path}: a site has more than policy.max_patients = {study.policy.max_patients} rows"
+        )
+    return Patients(tuple(ids), values, target)
+
+
+def _target(study: StudyFile, classes: tuple[str, str], table: Table, faults: list[str]) -> Vector:
+    coding = {_label(classes[0]): 0.0, _label(classes[1]): 1.0}
+    cells = table.column(study.data.target)
+    wrong = [(table.lines[at], cell) for at, cell in enumerate(cells) if _label(cell) not in coding]
+    for line, cell in wrong[:SHOWN]:
+        what = f"{cell!r} is neither {classes[0]!r} nor {classes[1]!r}" if cell else "the value is missing"
+        faults.append(f"{table.path}: line {line}, target {study.data.target!r}: {what}")
+    if len(wrong) > SHOWN:
+        faults.append(f"{table.path}: {len(wrong) - SHOWN} more targets are of neither class")
+    return np.array([coding.get(_label(cell), 0.0) for cell in cells])
+
+
+def _label(cell: str) -> str | float:
+    """1, 1.0 and "1" are one label."""
+    try:
+        return float(cell)
+    except ValueError:
+        return cell
+
+
+def _overall_faults(study: StudyFile, sites: Mapping[str, Patients]) -> list[str]:
+    faults = []
+    targets = np.concatenate([patients.target for patients in sites.values()])
+    if len(np.unique(targets)) < 2:
+        faults.append(
+            f"the target {study.data.target!r} has one class only, {study.data.classes[int(targets[0])]!r}"
+        )
+    if study.test is not None and study.test.ids is not None:
+        everyone = {one for patients in sites.values() for one in patients.ids}
+        unknown = [str(one) for one in study.test.ids if str(one) not in everyone]
+        faults += [f"'test.ids' names {one!r}, which no site has" for one in unknown[:SHOWN]]
+        if len(unknown) > SHOWN:
+            faults.append(f"'test.ids' names {len(unknown) - SHOWN} more ids that no site has")
+        chosen = {str(one) for one in study.test.ids}
+        for name, patients in sites.items():
+            if chosen.issuperset(patients.ids):
+                faults.append(f"'test.ids' leaves site {name!r} without a patient to train on")
+    return faults
+
+
+def _warnings(sites: Mapping[str, Patients]) -> list[str]:
+    warnings = [
+        f"site {name!r} has patients of one class only"
+        for name, patients in sites.items()
+        if len(np.unique(patients.target)) < 2
+    ]
+    times = Counter(one for patients in sites.values() for one in patients.ids)
+    if shared := [one for one, count in times.items() if count > 1]:
+        warnings.append(
+            f"{len(shared)} ids occur at more than one site, such as {shared[0]!r}: right if every site "
+            "numbers its own patients, wrong if one patient is counted twice"
+        )
+    return warnings

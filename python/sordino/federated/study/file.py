@@ -1,0 +1,358 @@
+"""The study file: every key, what it may hold, and what is wrong with a given one.
+
+A study is TOML. Nothing is guessed: an unknown key is named with the nearest valid one, a value of the wrong
+kind with what is allowed, and all faults are reported at once. docs/study.md is the reference of the keys.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta, Struct, inspect
+
+from sordino.aggregation.base import Step
+from sordino.errors import ConfigError
+from sordino.protocol.policy import AcrossRounds, Name
+
+FilePath = Annotated[str, Meta(min_length=1, description="the path of a .csv or .csv.gz file")]
+Column = Annotated[str, Meta(min_length=1, description="a column name")]
+Columns = Annotated[list[Column], Meta(description="a list of column names")]
+Label: TypeAlias = str | int
+Pattern = Annotated[
+    str, Meta(min_length=1, description="a regular expression that finds the site's name in the id")
+]
+Switch = Annotated[bool, Meta(description="true or false")]
+Ids = Annotated[list[Label], Meta(description="a list of patients' ids")]
+Seconds = Annotated[float, Meta(gt=0, le=1e6, description="a number of seconds above 0")]
+Positive = Annotated[float, Meta(gt=0, le=1e12, description="a number above 0")]
+Fraction = Annotated[float, Meta(gt=0, lt=1, description="a number above 0 and below 1")]
+Count = Annotated[int, Meta(ge=1, le=1_000_000, description="a whole number from 1 to 1,000,000")]
+Seed = Annotated[int, Meta(ge=0, le=2**32 - 1, description="a whole number from 0 to 4294967295")]
+SiteCount = Annotated[int, Meta(ge=0, le=4096, description="a whole number from 0 to 4096")]
+PlainName = Annotated[
+    Name,
+    Meta(
+        description="a name of up to 64 letters, digits, '.', '_' or '-' that starts with a letter or digit"
+    ),
+]
+
+
+class Data(Struct, frozen=True, kw_only=True):
+    """Table [data]: which columns mean what, and where the rows are if one file holds all sites."""
+
+    id: Column = "id"
+    target: Column
+    classes: Annotated[
+        tuple[Label, Label],
+        Meta(description='two labels, the negative and the positive one, such as ["benign", "malignant"]'),
+    ] = (0, 1)
+    features: Annotated[
+        Literal["all others"] | list[Column],
+        Meta(description='"all others" or a list of column names'),
+    ] = "all others"
+    exclude: Columns = []
+    path: FilePath | None = None
+    site_column: Column | None = None
+    site_pattern: Pattern | None = None
+
+
+class SiteEntry(Struct, frozen=True, kw_only=True):
+    """One [[sites]]: its name, and its file if each site has its own."""
+
+    name: PlainName
+    path: FilePath | None = None
+
+
+class ModelTable(Struct, frozen=True, kw_only=True):
+    """Table [model]."""
+
+    type: Annotated[Literal["logistic"], Meta(description='"logistic"')] = "logistic"
+    l2: Annotated[float, Meta(ge=0, le=1e9, description="a number from 0 on")] = 0.01
+    standardise: Switch = True
+
+
+class TrainingTable(Struct, frozen=True, kw_only=True):
+    """Table [training]."""
+
+    algorithm: Annotated[Literal["fedavg"], Meta(description='"fedavg"')] = "fedavg"
+    rounds: Annotated[int, Meta(ge=1, le=100_000, description="a whole number from 1 to 100,000")] = 60
+    local_steps: Annotated[int, Meta(ge=1, le=10_000, description="a whole number from 1 to 10,000")] = 1
+    batch_size: Count | None = None
+    learning_rate: Annotated[Literal["auto"] | Positive, Meta(description='"auto" or a number above 0')] = (
+        "auto"
+    )
+    momentum: Annotated[float, Meta(ge=0, lt=1, description="a number from 0, below 1")] = 0.8
+    deadline: Seconds | None = None
+    seed: Seed = 0
+
+
+class HeldOutTable(Struct, frozen=True, kw_only=True):
+    """Table [test]: which patients every site holds out, by a fraction or by their ids."""
+
+    fraction: Fraction | None = None
+    ids: Ids | None = None
+    seed: Seed = 0
+    repeats: Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")] = 1
+    bins: Annotated[int, Meta(ge=2, le=100_000, description="a whole number from 2 to 100,000")] = 100
+
+
+class PolicyTable(Struct, frozen=True, kw_only=True):
+    """Table [policy]: the terms of the secure sums; what is left out is planned."""
+
+    across_rounds: Annotated[AcrossRounds, Meta(description='"freeze" or "accept"')]
+    min_cohort: SiteCount | None = None
+    threshold: SiteCount | None = None
+    colluders: SiteCount | None = None
+    max_dropouts: SiteCount | None = None
+    consistency: Switch = True
+    max_patients: Count = 10_000
+    update_clip: Annotated[float, Meta(gt=0, le=2.0**40, description="a number above 0")] = 16.0
+    fraction_bits: Annotated[int, Meta(ge=8, le=60, description="a whole number from 8 to 60")] = 30
+
+
+class Dropout(Struct, frozen=True, kw_only=True):
+    """One [[dropouts]]: who is lost in which round of training, and at which step of the protocol."""
+
+    round: Annotated[
+        Literal["every"] | int | list[int],
+        Meta(description='a round of training, a list of rounds, or "every"'),
+    ]
+    site: Annotated[str | None, Meta(description="the name of a site")] = None
+    rotate: Switch = False
+    step: Annotated[
+        Step,
+        Meta(description='"advertise", "seal", "receipt", "upload", "confirm", "unmask" or "recover"'),
+    ] = "upload"
+
+
+class SimulationTable(Struct, frozen=True, kw_only=True):
+    """Table [simulation]: what only one process that holds all rows can say."""
+
+    compare_pooled: Switch = False
+    compare_plain: Switch = False
+
+
+class StudyFile(Struct, frozen=True, kw_only=True):
+    """A whole study file, its values checked one by one and against each other."""
+
+    name: PlainName
+    data: Data
+    sites: list[SiteEntry]
+    policy: PolicyTable
+    model: ModelTable = ModelTable()
+    training: TrainingTable = TrainingTable()
+    test: HeldOutTable | None = None
+    dropouts: list[Dropout] = []
+    simulation: SimulationTable = SimulationTable()
+
+    @property
+    def site_names(self) -> tuple[str, ...]:
+        """The roster, sorted."""
+        return tuple(sorted(site.name for site in self.sites))
+
+    @property
+    def repeats(self) -> int:
+        """How many splits are trained and tested."""
+        return self.test.repeats if self.test else 1
+
+    def losses(self, round_number: int) -> dict[str, Step]:
+        """Who is lost in this round of training (from 1 on): name -> the first message not sent.
+
+        A rotating dropout takes the sites in the order of the file, one a round.
+        """
+        lost: dict[str, Step] = {}
+        for dropout in self.dropouts:
+            rounds = [dropout.round] if isinstance(dropout.round, int) else dropout.round
+            if rounds != "every" and round_number not in rounds:
+                continue
+            if dropout.rotate:
+                lost[self.sites[(round_number - 1) % len(self.sites)].name] = dropout.step
+            elif dropout.site is not None:
+                lost[dropout.site] = dropout.step
+        return lost
+
+
+def read_study(path: Path) -> StudyFile:
+    """Read and check a study file. Raises `ConfigError` with everything that is wrong, a line each."""
+    study, faults = examine_study(path)
+    if study is None or faults:
+        raise ConfigError("\n".join(faults))
+    return study
+
+
+def examine_study(path: Path) -> tuple[StudyFile | None, list[str]]:
+    """The study, if its tables can be read at all, and its faults: empty if it may be used."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        return None, [f"{path}: cannot be read: {error.strerror}"]
+    except UnicodeDecodeError:
+        return None, [f"{path}: is not UTF-8 text"]
+    except tomllib.TOMLDecodeError as error:
+        return None, [f"{path}: is not TOML: {error}"]
+    faults: list[str] = []
+    checked = _table(raw, StudyFile, "", faults)
+    if faults:
+        return None, [f"{path}: {fault}" for fault in faults]
+    study = msgspec.convert(checked, StudyFile)
+    return study, [f"{path}: {fault}" for fault in _contradictions(study)]
+
+
+def _table(raw: Mapping[str, Any], struct: type[Struct], at: str, faults: list[str]) -> dict[str, Any]:
+    """Check each key of a table by itself, so that one fault does not hide the next."""
+    fields = {field.name: field for field in msgspec.structs.fields(struct)}
+    for key in raw.keys() - fields.keys():
+        near = get_close_matches(key, fields, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"allowed are {', '.join(fields)}"
+        faults.append(f"unknown key {at + key!r}; {hint}")
+    for name, field in fields.items():
+        if name not in raw:
+            if field.required:
+                faults.append(f"the key {at + name!r} is missing: {_allowed(field.type)}")
+            continue
+        value, inner, listed = raw[name], *_struct_of(field.type)
+        if inner is None:
+            _convert(value, field.type, at + name, faults)
+        elif not listed:
+            if isinstance(value, dict):
+                _table(value, inner, f"{at}{name}.", faults)
+            else:
+                faults.append(f"{at + name!r} must be a table, [{at}{name}]")
+        elif isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
+            for number, entry in enumerate(value, start=1):
+                _table(entry, inner, f"{at}{name}[{number}].", faults)
+        else:
+            faults.append(f"{at + name!r} must be a list of tables, [[{at}{name}]]")
+    return dict(raw)
+
+
+def _struct_of(annotation: Any) -> tuple[type[Struct] | None, bool]:
+    """The Struct that a field holds, if it does, and whether it holds a list of them."""
+    kind = inspect.type_info(annotation)
+    if isinstance(kind, inspect.UnionType):
+        kind = next((one for one in kind.types if isinstance(one, inspect.StructType)), kind)
+    if isinstance(kind, inspect.StructType):
+        return kind.cls, False
+    if isinstance(kind, inspect.ListType) and isinstance(kind.item_type, inspect.StructType):
+        return kind.item_type.cls, True
+    return None, False
+
+
+def _convert(value: Any, annotation: Any, key: str, faults: list[str]) -> None:
+    try:
+        msgspec.convert(value, annotation)
+    except msgspec.ValidationError:
+        faults.append(f"{key!r} is {value!r}, allowed is {_allowed(annotation)}")
+
+
+def _allowed(annotation: Any) -> str:
+    kind = inspect.type_info(annotation)
+    if isinstance(kind, inspect.UnionType):
+        kind = next(one for one in kind.types if not isinstance(one, inspect.NoneType))
+    if isinstance(kind, inspect.Metadata) and kind.extra_json_schema:
+        return str(kind.extra_json_schema.get("description", "another type"))
+    if isinstance(kind, inspect.StructType):
+        return "a table"
+    if isinstance(kind, inspect.ListType):
+        return "a list of tables"
+    return "a name or number"
+
+
+def _contradictions(study: StudyFile) -> list[str]:
+    """Faults that only show when keys are seen together."""
+    return [
+        *_site_faults(study),
+        *_column_faults(study),
+        *_test_faults(study),
+        *_dropout_faults(study),
+    ]
+
+
+def _site_faults(study: StudyFile) -> list[str]:
+    data, faults = study.data, []
+    names = [site.name for site in study.sites]
+    if len(names) < 3:
+        faults.append(f"'sites' has {len(names)} entries, a secure sum needs three or more")
+    faults += [
+        f"two sites have the name {name!r}" for name in sorted({n for n in names if names.count(n) > 1})
+    ]
+    by = [key for key in ("site_column", "site_pattern") if getattr(data, key) is not None]
+    own = [site.name for site in study.sites if site.path is not None]
+    if data.path is not None or by:
+        if len(by) != 1:
+            faults.append(
+                "one file for all sites needs one of 'data.site_column' and 'data.site_pattern', "
+                f"got {' and '.join(by) or 'neither'}"
+            )
+        if own:
+            faults.append(f"sites with a path of their own, {', '.join(own)}, beside one file for all sites")
+    elif without := [name for name in names if name not in own]:
+        faults.append(f"no 'path' for the sites {', '.join(without)}, and no 'data.path' for all of them")
+    if data.site_pattern is not None:
+        try:
+            re.compile(data.site_pattern)
+        except re.error as error:
+            faults.append(f"'data.site_pattern' is not a regular expression: {error}")
+    return faults
+
+
+def _column_faults(study: StudyFile) -> list[str]:
+    data, faults = study.data, []
+    special = {"data.id": data.id, "data.target": data.target}
+    if data.site_column is not None:
+        special["data.site_column"] = data.site_column
+    columns = list(special.values())
+    for column in sorted({column for column in columns if columns.count(column) > 1}):
+        keys = [key for key, value in special.items() if value == column]
+        faults.append(f"{' and '.join(keys)} are one column, {column!r}")
+    if isinstance(data.features, list):
+        if not data.features:
+            faults.append("'data.features' is empty")
+        twice = sorted(name for name, times in Counter(data.features).items() if times > 1)
+        faults += [f"'data.features' names {name!r} twice" for name in twice]
+        for key, column in special.items():
+            if column in data.features:
+                faults.append(f"'data.features' holds {column!r}, which is the column of {key!r}")
+        both = sorted(set(data.features) & set(data.exclude))
+        faults += [f"{name!r} is in both 'data.features' and 'data.exclude'" for name in both]
+    if str(data.classes[0]) == str(data.classes[1]):
+        faults.append(f"'data.classes' names one label twice: {data.classes[0]!r}")
+    return faults
+
+
+def _test_faults(study: StudyFile) -> list[str]:
+    if study.test is None:
+        return []
+    faults = []
+    if (study.test.fraction is None) == (study.test.ids is None):
+        faults.append("'test' needs one of 'test.fraction' and 'test.ids'")
+    if study.test.ids is not None and study.test.repeats > 1:
+        faults.append("'test.repeats' draws other splits, which 'test.ids' has not")
+    return faults
+
+
+def _dropout_faults(study: StudyFile) -> list[str]:
+    faults = []
+    for number, dropout in enumerate(study.dropouts, start=1):
+        at = f"dropouts[{number}]"
+        if (dropout.site is not None) == dropout.rotate:
+            faults.append(f"'{at}' needs one of 'site' and 'rotate = true'")
+        if dropout.site is not None and dropout.site not in study.site_names:
+            near = get_close_matches(dropout.site, study.site_names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            faults.append(f"'{at}.site' is {dropout.site!r}, which is none of the sites{hint}")
+        rounds = dropout.round if isinstance(dropout.round, list) else [dropout.round]
+        last = study.training.rounds
+        faults += [
+            f"'{at}.round' is {one}, but training has rounds 1 to {last}"
+            for one in rounds
+            if isinstance(one, int) and not 1 <= one <= last
+        ]
+    return faults

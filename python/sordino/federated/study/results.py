@@ -1,0 +1,143 @@
+"""What a run came to: metrics from secure sums, and apart from them what only a simulation can know."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sordino.federated.arrays import Arrays
+from sordino.federated.evaluation import area_under_curve
+from sordino.federated.scaling import standardised
+from sordino.federated.site import Site
+from sordino.federated.training import Training
+from sordino.models.model import Matrix, Vector
+
+POOLED_NOTE = (
+    "Made from all sites' rows in one place, which this simulation has and real hospitals do not. "
+    "Nothing here came from a secure sum."
+)
+
+
+def repeat_results(
+    training: Training, sites: Mapping[str, Site], state: Arrays, *, pooled: bool
+) -> dict[str, Any]:
+    """The metrics of one training, with `pooled` beside those of the same model on the pooled rows."""
+    results: dict[str, Any] = {
+        "secure_sums": {"train_loss_by_round": state["losses"].tolist(), **_held_out(state)}
+    }
+    if not pooled:
+        return results
+    model = training.model
+    features, target = _together(sites, held_out=False)
+    mean, spread = features.mean(axis=0), features.std(axis=0)
+    known = {"mean": mean, "scale": np.where(spread > 0.0, spread, 1.0)} if training.standardise else {}
+    optimum = model.fit(standardised(features, known), target)
+    simulation: dict[str, Any] = {
+        "train_objective_federated": model.objective(
+            state["parameters"], standardised(features, state), target
+        ),
+        "train_objective_pooled": model.objective(optimum, standardised(features, known), target),
+    }
+    if training.bins is not None:
+        test, truth = _together(sites, held_out=True)
+        federated = model.decision(state["parameters"], standardised(test, state))
+        simulation["test_auc_federated"] = auc(truth, federated)
+        simulation["test_auc_pooled"] = auc(truth, model.decision(optimum, standardised(test, known)))
+    return {**results, "simulation": simulation}
+
+
+def metrics(repeats: Sequence[Mapping[str, Any]], *, sums: int, compared: int, equal: int) -> dict[str, Any]:
+    """The content of metrics.json without its heading."""
+    content: dict[str, Any] = {
+        "secure_sums": {"made": sums, "repeats": [repeat["secure_sums"] for repeat in repeats]}
+    }
+    if aucs := [
+        repeat["secure_sums"]["test"]["auc"] for repeat in repeats if "test" in repeat["secure_sums"]
+    ]:
+        content["secure_sums"]["test_auc"] = interval(aucs)
+    simulation: dict[str, Any] = {}
+    if compared:
+        simulation["compared_with_plain_sums"] = {"sums": compared, "equal_bit_for_bit": equal}
+    pooled = [repeat["simulation"] for repeat in repeats if "simulation" in repeat]
+    if pooled:
+        simulation["repeats"] = pooled
+        if "test_auc_pooled" in pooled[0]:
+            both = ("test_auc_federated", "test_auc_pooled")
+            federated, together = ([repeat[key] for repeat in pooled] for key in both)
+            simulation |= dict(zip(both, (interval(federated), interval(together)), strict=True))
+            simulation["test_auc_difference"] = interval(
+                [one - other for one, other in zip(federated, together, strict=True)]
+            )
+    if simulation:
+        content["simulation"] = {"note": POOLED_NOTE, **simulation}
+    found: dict[str, Any] = _without_nan(content)
+    return found
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """Mean, and with three values or more its 95% interval by Student's t over the repeats.
+
+    Repeats share patients, so the interval is that of these splits, not of a new cohort.
+    """
+    mean = float(np.mean(values))
+    if len(values) < 3:
+        return {"mean": mean}
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(len(values) - 1, 0.975) * np.std(values, ddof=1) / math.sqrt(len(values)))
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def auc(target: Vector, score: Vector) -> float:
+    """The area under the ROC curve, by ranks, ties counting one half; NaN if a class is empty."""
+    positives = float(target.sum())
+    pairs = positives * (len(target) - positives)
+    if pairs == 0.0:
+        return float("nan")
+    _, place, times = np.unique(score, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(times) - (times - 1) / 2.0)[place]
+    return (float(ranks[target == 1.0].sum()) - positives * (positives + 1.0) / 2.0) / pairs
+
+
+def _held_out(state: Arrays) -> dict[str, Any]:
+    if "positives" not in state:
+        return {}
+    positives, negatives = state["positives"], state["negatives"]
+    patients = float(positives.sum() + negatives.sum())
+    area, off = area_under_curve(positives, negatives)
+    return {
+        "test": {
+            "patients": int(patients),
+            "positives": int(positives.sum()),
+            "auc": area,
+            "auc_off_by_at_most": off,
+            "log_loss": float(state["log_loss"][0]) / patients if patients else float("nan"),
+            "accuracy": float(state["correct"][0]) / patients if patients else float("nan"),
+        }
+    }
+
+
+def _together(sites: Mapping[str, Site], *, held_out: bool) -> tuple[Matrix, Vector]:
+    rows = [
+        (site.test_features, site.test_target) if held_out else (site.features, site.target)
+        for _, site in sorted(sites.items())
+    ]
+    features = [part for part, _ in rows if part is not None]
+    target = [part for _, part in rows if part is not None]
+    return np.concatenate(features), np.concatenate(target)
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: null stands for a metric that is not defined."""
+    match value:
+        case dict():
+            return {key: _without_nan(part) for key, part in value.items()}
+        case list():
+            return [_without_nan(part) for part in value]
+        case float() if math.isnan(value):
+            return None
+        case _:
+            return value

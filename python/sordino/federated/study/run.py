@@ -1,0 +1,200 @@
+"""Running a study in one process: secure sums over simulated sites, a checkpoint after every one of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+
+from sordino.aggregation.base import Aggregator, Contribution, Step
+from sordino.aggregation.masked import MaskedAggregator
+from sordino.aggregation.plain import PlainAggregator, PlainSumWarning
+from sordino.federated.arrays import Arrays
+from sordino.federated.course import Aborted, Event, Summed, follow
+from sordino.federated.fedavg import FedAvg
+from sordino.federated.study.directory import Checkpoint, RunDirectory
+from sordino.federated.study.model_file import ModelFile, ScalerValues
+from sordino.federated.study.prepared import Prepared
+from sordino.federated.study.results import metrics, repeat_results
+from sordino.federated.study.transcript import Transcript
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One sum or aborted round of a run; `done` of `total` sums are made."""
+
+    repeat: int
+    done: int
+    total: int
+    event: Event
+    equal: bool | None = None
+    """Whether the sum equals the plain one bit for bit; None if they were not compared."""
+
+
+Watcher: TypeAlias = Callable[[Progress], None]
+
+
+def run_study(prepared: Prepared, out: Path, *, watch: Watcher = lambda _: None) -> bool:
+    """Train, test and write model.json, metrics.json and transcript.jsonl to `out`; go on where a run ended.
+
+    Returns whether there was anything left to do. Raises `StateError` if `out` belongs to another study,
+    `RoundAborted` if a sum fails again and again, and what the sites' own work raises; the next call goes on.
+    """
+    with RunDirectory(out) as directory:
+        checkpoint = directory.load(prepared.digest)
+        begun = checkpoint is not None
+        if checkpoint is None:
+            checkpoint = Checkpoint(study=prepared.digest)
+            directory.save(checkpoint)
+        if checkpoint.repeat == prepared.study.repeats and (out / "metrics.json").exists():
+            return False
+        with Transcript(out / "transcript.jsonl") as transcript:
+            if begun:
+                transcript.write("resumed", repeat=checkpoint.repeat + 1, position=checkpoint.position)
+            else:
+                transcript.write("started", **_heading(prepared), sites=list(prepared.study.site_names))
+            _Run(prepared, directory, transcript, checkpoint, watch).to_the_end()
+            transcript.write("finished")
+    return True
+
+
+class _Run:
+    def __init__(
+        self,
+        prepared: Prepared,
+        directory: RunDirectory,
+        transcript: Transcript,
+        checkpoint: Checkpoint,
+        watch: Watcher,
+    ) -> None:
+        self._prepared, self._directory, self._transcript = prepared, directory, transcript
+        self._checkpoint, self._watch = checkpoint, watch
+        self._turns = prepared.training.turns()
+
+    def to_the_end(self) -> None:
+        """Train what is left of the repeats, then write the results."""
+        repeats = self._prepared.study.repeats
+        if self._checkpoint.repeat < repeats:
+            with MaskedAggregator(
+                self._prepared.policy,
+                self._prepared.study.site_names,
+                directory=self._directory.session,
+                schemas=self._prepared.cohort.schemas,
+            ) as aggregator:
+                while self._checkpoint.repeat < repeats:
+                    self._train(aggregator)
+        done = self._checkpoint
+        self._directory.write_json("model.json", msgspec.json.decode(done.model, type=ModelFile))
+        found = metrics(done.results, sums=done.sums, compared=done.compared, equal=done.equal)
+        # Last, since its presence says that the run is over.
+        self._directory.write_json("metrics.json", {**_heading(self._prepared), **found})
+
+    def _train(self, aggregator: Aggregator) -> None:
+        study, start = self._prepared.study, self._checkpoint
+        sites = self._prepared.sites(start.repeat)
+        state = follow(
+            self._turns,
+            aggregator,
+            sites,
+            start.arrays() if start.state else self._prepared.training.initial(),
+            position=start.position,
+            lose=self._losses,
+            deadline=study.training.deadline,
+            notify=self._note,
+        )
+        results = repeat_results(
+            self._prepared.training, sites, state, pooled=study.simulation.compare_pooled
+        )
+        model = start.model or msgspec.json.encode(_model(self._prepared, state))
+        self._checkpoint = msgspec.structs.replace(
+            self._checkpoint,
+            repeat=start.repeat + 1,
+            position=0,
+            state=b"",
+            results=[*start.results, results],
+            model=model,
+        )
+        self._directory.save(self._checkpoint)
+
+    def _losses(self, kind: str, number: int) -> Mapping[str, Step]:
+        return self._prepared.study.losses(number) if kind == FedAvg.kind else {}
+
+    def _note(self, event: Event) -> None:
+        now, equal = self._checkpoint, None
+        if isinstance(event, Aborted):
+            self._transcript.aborted(now.repeat, event)
+        else:
+            self._transcript.summed(now.repeat, event)
+            compare = self._prepared.study.simulation.compare_plain
+            equal = _equals_plain_sum(self._prepared, event) if compare else None
+            self._checkpoint = now = now.moved(
+                position=event.position + 1,
+                state=event.state,
+                sums=now.sums + 1,
+                compared=now.compared + int(compare),
+                equal=now.equal + int(equal is True),
+            )
+            self._directory.save(now)
+        self._watch(
+            Progress(
+                repeat=now.repeat + 1,
+                done=now.sums,
+                total=len(self._turns) * self._prepared.study.repeats,
+                event=event,
+                equal=equal,
+            )
+        )
+
+
+def _equals_plain_sum(prepared: Prepared, event: Summed) -> bool:
+    """Whether the sum is, lane by lane, that of the survivors' own contributions added in the clear."""
+
+    def given(name: str) -> Callable[[bytes], Contribution]:
+        return lambda _: event.contributions[name]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PlainSumWarning)  # the study asked for the comparison
+        plain = PlainAggregator(prepared.policy, prepared.study.site_names)
+    total = plain.aggregate(
+        event.turn.stage.kind, event.body, {name: given(name) for name in event.total.survivors}
+    )
+    return np.array_equal(total.integers, event.total.integers)
+
+
+def _heading(prepared: Prepared) -> dict[str, Any]:
+    """What every result says about where it came from."""
+    return {
+        "study": prepared.study.name,
+        "sordino": version("sordino"),
+        "schema": prepared.cohort.schema.digest.hex(),
+        "policy": prepared.policy.digest.hex(),
+        "across_rounds": prepared.policy.across_rounds,
+    }
+
+
+def _model(prepared: Prepared, state: Arrays) -> ModelFile:
+    study, parameters = prepared.study, state["parameters"]
+    scaler = None
+    if "scale" in state:
+        scaler = ScalerValues(state["mean"].tolist(), state["scale"].tolist())
+    return ModelFile(
+        study=study.name,
+        l2=study.model.l2,
+        id=study.data.id,
+        target=study.data.target,
+        classes=prepared.cohort.schema.classes,
+        features=list(prepared.cohort.schema.features),
+        coefficients=parameters[:-1].tolist(),
+        intercept=float(parameters[-1]),
+        scaler=scaler,
+        rounds=study.training.rounds,
+        schema=prepared.cohort.schema.digest.hex(),
+        policy=prepared.policy.digest.hex(),
+        sordino=version("sordino"),
+    )

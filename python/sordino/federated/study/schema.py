@@ -1,0 +1,26 @@
+"""What every site's data must look like, as one hash that all agree on before the first sum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sordino.protocol.encoding import digest
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The meaning of a site's rows.
+
+    features  names of the features, in the order of the model's coefficients; each is a float64
+    target    name of the target column
+    classes   the labels that count as 0 and as 1
+    """
+
+    features: tuple[str, ...]
+    target: str
+    classes: tuple[str, str]
+
+    @property
+    def digest(self) -> bytes:
+        """Hash over names, their order, the type of every feature and the coding of the target, 32 bytes."""
+        return digest("feature-schema", self.features, "float64", self.target, self.classes)

@@ -527,16 +527,21 @@ class Site:
         return m.Upload(summary=summary, signature=signature, boxes=tuple(boxes))
 
     def _split(self, secrets: Sequence[Secret], peers: Sequence[str], threshold: int) -> list[bytes]:
-        """For each peer, its shares of all secrets, one after the other."""
+        """For each peer, its shares of all secrets, one after the other.
+
+        This site counts as a holder too, so that t participants are enough to share among; it keeps nothing.
+        """
         joined = concatenate(list(secrets))
         shares = _core.shamir_split(
             joined,
-            [self._roster.point(peer) for peer in peers],
+            [self._roster.point(name) for name in (*peers, self.name)],
             threshold=threshold,
             seed=draw(self._entropy, SECRET_BYTES),
         )
         _core.wipe(joined)
-        return [row.tobytes() for row in shares]
+        rows = [row.tobytes() for row in shares[:-1]]
+        _core.wipe(shares)
+        return rows
 
     @staticmethod
     def _leaves(context: RoundContext, dealer: str, holder: str, vector: bytes) -> list[bytes]:

@@ -30,7 +30,7 @@ from sordino.protocol.commitment import chain_end, commit_mask_key, commit_self_
 from sordino.protocol.encoding import DIGEST_BYTES
 from sordino.protocol.graph import smallest_cover
 from sordino.protocol.groups import planned_groups, thin_group
-from sordino.protocol.keys import Entropy, Roster, RoundContext, draw
+from sordino.protocol.keys import Entropy, Roster, RoundContext, check_box_key, draw
 from sordino.protocol.lanes import Lanes, empty_lanes, keep_bits
 from sordino.protocol.policy import Policy, Question
 from sordino.protocol.secret import SECRET_BYTES
@@ -362,6 +362,7 @@ class Coordinator:
             raise PeerError(
                 f"the advertisement of site {site!r} is for another session, roster or policy", peers=(site,)
             )
+        check_box_key(site, message.box_key)
         self._state.advertisements[site] = message
 
     def _sorted_advertisements(self) -> tuple[m.Advertisement, ...]:

@@ -184,7 +184,7 @@ class BoxKey:
             raise PeerError("a sealed pair secret does not open") from None
 
 
-def seal_pair(secret: Secret, box_key: bytes, info: bytes) -> bytes:
+def seal_pair(secret: Secret, receiver: str, box_key: bytes, info: bytes) -> bytes:
     """Seal a pair secret to a peer's advertised box key; raises `MalformedMessage` if that is no key."""
     try:
         public = hpke.MLKEM768X25519PublicKey(
@@ -193,7 +193,14 @@ def seal_pair(secret: Secret, box_key: bytes, info: bytes) -> bytes:
         )
         return _SUITE.encrypt(secret.reveal(), public, info)
     except ValueError as error:
-        raise MalformedMessage(f"an advertised box key is not valid: {error}") from None
+        raise MalformedMessage(
+            f"the box key of site {receiver!r} is not valid: {error}", peers=(receiver,)
+        ) from None
+
+
+def check_box_key(site: str, box_key: bytes) -> None:
+    """Raise `MalformedMessage`, naming the site, unless its peers will be able to seal to its box key."""
+    seal_pair(Secret(bytes(SECRET_BYTES)), site, box_key, b"")
 
 
 class RoundContext(NamedTuple):

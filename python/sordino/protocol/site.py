@@ -330,7 +330,8 @@ class Site:
             if self._roster.index(advertisement.site) > self._roster.index(self.name):
                 peer = advertisement.site
                 pairs[peer] = draw_secret(self._entropy)
-                sealed = seal_pair(pairs[peer], advertisement.box_key, pair_info(session, self.name, peer))
+                info = pair_info(session, self.name, peer)
+                sealed = seal_pair(pairs[peer], peer, advertisement.box_key, info)
                 signature = self._identity.sign("sealed pair", session, self.name, peer, sealed)
                 boxes.append(m.SealedPair(self.name, peer, sealed, signature))
         reply = m.SealedPairs(session=session, site=self.name, boxes=tuple(boxes))

@@ -65,18 +65,30 @@ Seed seed(const Bytes& bytes, const char* name) {
     return bytes.span().first<seed_bytes>();
 }
 
+py::object integer(py::handle object, const char* name) {
+    if (PyIndex_Check(object.ptr()) == 0) refuse(name, "must be an integer");
+    auto value = py::reinterpret_steal<py::object>(PyNumber_Index(object.ptr()));
+    if (!value) throw py::error_already_set();
+    return value;
+}
+
 std::uint64_t unsigned_integer(py::handle object, const char* name) {
-    if (!py::isinstance<py::int_>(object) && PyIndex_Check(object.ptr()) == 0) {
-        refuse(name, "must be an integer");
-    }
-    const auto integer = py::reinterpret_steal<py::object>(PyNumber_Index(object.ptr()));
-    if (!integer) throw py::error_already_set();
-    const unsigned long long value = PyLong_AsUnsignedLongLong(integer.ptr());
+    const unsigned long long value = PyLong_AsUnsignedLongLong(integer(object, name).ptr());
     if (PyErr_Occurred() != nullptr) {
         PyErr_Clear();
         refuse(name, "must be between 0 and 2**64 - 1");
     }
     return value;
+}
+
+Position byte_position(std::uint64_t stream, py::handle offset, const char* name) {
+    const py::object bytes = integer(offset, name);
+    const unsigned long long block = PyLong_AsUnsignedLongLong((bytes >> py::int_(4)).ptr());
+    if (PyErr_Occurred() != nullptr) {
+        PyErr_Clear();
+        refuse(name, "must be between 0 and 2**68 - 1");
+    }
+    return {.stream = stream, .block = block, .byte = (bytes & py::int_(15)).cast<unsigned>()};
 }
 
 unsigned bit_count(py::handle object, const char* name) {

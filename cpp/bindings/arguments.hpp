@@ -44,7 +44,9 @@ using Reals = std::variant<std::span<const float>, std::span<const double>>;
 [[nodiscard]] Reals reals(py::handle object, const char* name);
 
 [[nodiscard]] Seed seed(const Bytes& bytes, const char* name);
+[[nodiscard]] py::object integer(py::handle object, const char* name);  // by __index__, so no float
 [[nodiscard]] std::uint64_t unsigned_integer(py::handle object, const char* name);
+[[nodiscard]] Position byte_position(std::uint64_t stream, py::handle offset, const char* name);
 [[nodiscard]] unsigned bit_count(py::handle object, const char* name);
 
 // A float or an int; finite or not is the kernel's to say.

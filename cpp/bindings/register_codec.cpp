@@ -11,10 +11,7 @@ namespace {
 
 // A weight outside int64 is a value out of range, as a negative one is; it is not a wrong type.
 std::int64_t weight_of(py::handle object) {
-    if (PyIndex_Check(object.ptr()) == 0) throw InvalidArgument("weight: must be an integer");
-    const auto integer = py::reinterpret_steal<py::object>(PyNumber_Index(object.ptr()));
-    if (!integer) throw py::error_already_set();
-    const long long value = PyLong_AsLongLong(integer.ptr());
+    const long long value = PyLong_AsLongLong(integer(object, "weight").ptr());
     if (PyErr_Occurred() != nullptr) {
         PyErr_Clear();
         throw ValueOutOfRange("weight: must fit a signed 64-bit integer");
@@ -93,7 +90,8 @@ py::bytes pack_lanes(py::object lanes_object, py::object bits) {
             auto out = py::reinterpret_steal<py::bytes>(
                 PyBytes_FromStringAndSize(nullptr, static_cast<py::ssize_t>(size)));
             if (!out) throw py::error_already_set();
-            const std::span<std::uint8_t> sink(reinterpret_cast<std::uint8_t*>(PyBytes_AS_STRING(out.ptr())), size);
+            const std::span<std::uint8_t> sink(reinterpret_cast<std::uint8_t*>(PyBytes_AS_STRING(out.ptr())),
+                                               size);
             const py::gil_scoped_release released;
             pack(span, sink, bit_number);
             return out;
@@ -110,7 +108,8 @@ void unpack_lanes(py::object data_object, py::object lanes_object, py::object bi
         [&](auto span) {
             require_disjoint(data.span(), span, "data");
             const py::gil_scoped_release released;
-            subtract ? unpack_subtract(data.span(), span, bit_number) : unpack_add(data.span(), span, bit_number);
+            subtract ? unpack_subtract(data.span(), span, bit_number)
+                     : unpack_add(data.span(), span, bit_number);
         },
         target);
 }
@@ -119,8 +118,9 @@ void unpack_lanes(py::object data_object, py::object lanes_object, py::object bi
 
 void register_codec(py::module_& module) {
     module.def("encode", &encode_lanes, py::arg("values"), py::arg("lanes"), py::kw_only(), py::arg("clip"),
-               py::arg("scale"), py::arg("weight"), py::arg("saturate"), py::arg("rounding_seed") = py::none(),
-               py::arg("stream") = 0, py::arg("offset") = 0, "Clip, scale, round and weight values into lanes.");
+               py::arg("scale"), py::arg("weight"), py::arg("saturate"),
+               py::arg("rounding_seed") = py::none(), py::arg("stream") = 0, py::arg("offset") = 0,
+               "Clip, scale, round and weight values into lanes.");
     module.def("decode", &decode_lanes, py::arg("lanes"), py::kw_only(), py::arg("bits"), py::arg("scale"),
                "Sign-extend the low bits of each lane and divide by the scale.");
     module.def("signed", &signed_lanes, py::arg("lanes"), py::kw_only(), py::arg("bits"),

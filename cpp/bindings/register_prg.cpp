@@ -1,8 +1,8 @@
-#include <optional>
 #include <string>
 
 #include "arguments.hpp"
 #include "register.hpp"
+#include "sordino/error.hpp"
 #include "sordino/prg.hpp"
 
 namespace sordino::bindings {
@@ -14,19 +14,20 @@ py::tuple backend_names() {
     return py::tuple(names);
 }
 
-void select(const std::optional<std::string>& name) {
-    select_backend(name ? *name : std::string());
+void select(py::object name) {
+    if (!name.is_none() && !py::isinstance<py::str>(name))
+        throw InvalidArgument("name: must be a str or None");
+    select_backend(name.is_none() ? std::string() : name.cast<std::string>());
 }
 
 void write_keystream(py::object seed_object, py::object out_object, py::object stream, py::object offset) {
     const Bytes seed_view(seed_object, "seed");
     const Bytes out(out_object, "out", Access::write);
     const Seed key = seed(seed_view, "seed");
-    const std::uint64_t stream_id = unsigned_integer(stream, "stream");
-    const std::uint64_t first = unsigned_integer(offset, "offset");
+    const Position position = byte_position(unsigned_integer(stream, "stream"), offset, "offset");
     require_disjoint(key, out.writable(), "seed");
     const py::gil_scoped_release released;
-    keystream(key, out.writable(), stream_id, first);
+    keystream(key, out.writable(), position);
 }
 
 }  // namespace

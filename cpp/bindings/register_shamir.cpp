@@ -19,7 +19,8 @@ std::vector<std::uint16_t> points_of(py::handle object) {
     return points;
 }
 
-py::array_t<std::uint8_t> split(py::object secrets_object, py::object points_object, py::object threshold, py::object seed_object) {
+py::array_t<std::uint8_t> split(py::object secrets_object, py::object points_object, py::object threshold,
+                                py::object seed_object) {
     const Bytes secrets(secrets_object, "secrets");
     const Bytes seed_view(seed_object, "seed");
     const Seed key = seed(seed_view, "seed");
@@ -62,8 +63,8 @@ py::bytearray combine(py::object points_object, py::object shares_object) {
 }  // namespace
 
 void register_shamir(py::module_& module) {
-    module.def("shamir_split", &split, py::arg("secrets"), py::arg("points"), py::kw_only(), py::arg("threshold"),
-               py::arg("seed"), "Share 32-byte secrets over GF(2^16).");
+    module.def("shamir_split", &split, py::arg("secrets"), py::arg("points"), py::kw_only(),
+               py::arg("threshold"), py::arg("seed"), "Share 32-byte secrets over GF(2^16).");
     module.def("shamir_combine", &combine, py::arg("points"), py::arg("shares"),
                "Rebuild the secrets from shares at distinct points.");
 }

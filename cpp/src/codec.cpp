@@ -37,7 +37,8 @@ void check_capacity(const FixedPoint& format) {
     const double bound = std::ceil(format.clip * format.scale);
     std::int64_t product = 0;
     if (!(bound < 0x1p63) ||
-        __builtin_mul_overflow(static_cast<std::int64_t>(bound), format.weight, &product) || product > largest) {
+        __builtin_mul_overflow(static_cast<std::int64_t>(bound), format.weight, &product) ||
+        product > largest) {
         throw ValueOutOfRange("weight: ceil(clip * scale) * weight does not fit a signed lane of " +
                               std::to_string(width<Lane>) + " bits");
     }
@@ -50,7 +51,7 @@ void check_values(std::span<const Real> values, const FixedPoint& format) {
         if (magnitude <= format.clip) continue;
         if (std::isfinite(magnitude) && format.saturate) continue;
         // The index and not the value: an error message may be logged, a value is a patient's.
-        const char* fault = std::isnan(magnitude)      ? " is NaN"
+        const char* fault = std::isnan(magnitude)       ? " is NaN"
                             : !std::isfinite(magnitude) ? " is infinite"
                                                         : " is outside the clip";
         throw ValueOutOfRange("values: element " + std::to_string(i) + fault);
@@ -80,15 +81,17 @@ void encode_any(std::span<const Real> values, std::span<Lane> lanes, const Fixed
     }
 
     const StochasticRounding& rounding = *format.rounding;
-    constexpr std::uint64_t last = std::numeric_limits<std::uint64_t>::max() / sizeof(std::uint64_t);
-    if (rounding.offset > last || values.size() > last - rounding.offset) {
-        throw InvalidArgument("offset: the keystream would pass byte 2**64");
+    if (values.size() > std::numeric_limits<std::uint64_t>::max() - rounding.offset) {
+        throw InvalidArgument("offset: the values would pass index 2**64");
     }
     SecretBuffer<std::uint64_t> words(std::min<std::size_t>(values.size(), 1024));
     for (std::size_t start = 0; start < values.size(); start += words.size()) {
         const std::size_t count = std::min(words.size(), values.size() - start);
+        const std::uint64_t word = rounding.offset + start;  // two to a block
+        const Position position{
+            .stream = rounding.stream, .block = word / 2, .byte = static_cast<unsigned>(word % 2) * 8};
         keystream(rounding.seed, {reinterpret_cast<std::uint8_t*>(words.data()), count * sizeof(std::uint64_t)},
-                  rounding.stream, (rounding.offset + start) * sizeof(std::uint64_t));
+                  position);
         for (std::size_t i = 0; i < count; ++i) {
             // floor(y) + [u < y - floor(y)] and not floor(y + u): that sum could round up past ceil(y).
             const double y = scaled(values[start + i]);
@@ -152,8 +155,8 @@ template <bool subtract, typename Lane>
 void unpack_any(std::span<const std::uint8_t> data, std::span<Lane> lanes, unsigned bits) {
     check_bits<Lane>(bits);
     if (const std::size_t expected = packed_size(lanes.size(), bits); data.size() != expected) {
-        throw MalformedMessage("data: packed lanes have " + std::to_string(data.size()) + " bytes instead of " +
-                               std::to_string(expected));
+        throw MalformedMessage("data: packed lanes have " + std::to_string(data.size()) +
+                               " bytes instead of " + std::to_string(expected));
     }
     const auto used = static_cast<unsigned>((lanes.size() % 8) * bits % 8);  // bits of the last byte
     if (used != 0 && (data.back() >> used) != 0) {

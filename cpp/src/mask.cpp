@@ -78,7 +78,8 @@ struct Masking {
         constexpr bool narrow = std::is_same_v<Lane, std::uint32_t>;
         while (!lanes.empty()) {
             // Tiles end where the keystream's tiles end, so that only the two outer ones cut a block.
-            const std::size_t count = std::min<std::size_t>(lanes.size(), lanes_per_tile - position % lanes_per_tile);
+            const std::size_t count =
+                std::min<std::size_t>(lanes.size(), lanes_per_tile - position % lanes_per_tile);
             const std::span<Lane> tile = lanes.first(count);
             for (std::size_t k = 0; k < add.size(); ++k) {
                 if constexpr (narrow) {

@@ -22,9 +22,9 @@ struct StochasticRounding {
 };
 
 struct FixedPoint {
-    double clip;           // values beyond [-clip, clip] are refused, or saturate
-    double scale;          // units per 1.0
-    std::int64_t weight;   // multiplied after rounding, so that a sum of weighted lanes is exact
+    double clip;          // values beyond [-clip, clip] are refused, or saturate
+    double scale;         // units per 1.0
+    std::int64_t weight;  // multiplied after rounding, so that a sum of weighted lanes is exact
     bool saturate = false;
     std::optional<StochasticRounding> rounding{};  // absent: to nearest, ties to even
 };

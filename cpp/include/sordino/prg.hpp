@@ -27,7 +27,14 @@ using Seed = std::span<const std::uint8_t, seed_bytes>;
 // A kernel that is running keeps the backend that it began with.
 void select_backend(std::string_view name);
 
-// Writes the keystream bytes [offset, offset + out.size()).
-void keystream(Seed seed, std::span<std::uint8_t> out, std::uint64_t stream = 0, std::uint64_t offset = 0);
+// A byte of a keystream. Block and byte apart reach every block of the IV, which 64 bits of bytes would not.
+struct Position {
+    std::uint64_t stream = 0;
+    std::uint64_t block = 0;
+    unsigned byte = 0;  // below 16
+};
+
+// Writes the keystream from `position` on. Throws InvalidArgument if it would pass the stream's last block.
+void keystream(Seed seed, std::span<std::uint8_t> out, Position position = {});
 
 }  // namespace sordino

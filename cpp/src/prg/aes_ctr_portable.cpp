@@ -51,10 +51,10 @@ constexpr std::uint32_t gather(std::uint64_t x) {
 [[gnu::always_inline]] inline void shift_rows(Word plane[8]) {
     for (unsigned b = 0; b < 8; ++b) {
         const Word x = plane[b];
-        plane[b] = (x & 0x000000000000FFFF) |                                                   // row 0
-                   ((x & 0x00000000FFF00000) >> 4) | ((x & 0x00000000000F0000) << 12) |         // row 1
-                   ((x & 0x0000FF0000000000) >> 8) | ((x & 0x000000FF00000000) << 8) |          // row 2
-                   ((x & 0xF000000000000000) >> 12) | ((x & 0x0FFF000000000000) << 4);          // row 3
+        plane[b] = (x & 0x000000000000FFFF) |                                            // row 0
+                   ((x & 0x00000000FFF00000) >> 4) | ((x & 0x00000000000F0000) << 12) |  // row 1
+                   ((x & 0x0000FF0000000000) >> 8) | ((x & 0x000000FF00000000) << 8) |   // row 2
+                   ((x & 0xF000000000000000) >> 12) | ((x & 0x0FFF000000000000) << 4);   // row 3
     }
 }
 

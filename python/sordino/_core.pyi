@@ -1,0 +1,111 @@
+"""Kernels of the secure sum.
+
+Arrays are one-dimensional, C-contiguous, aligned and of native byte order; they are never converted or
+copied. Buffers (`seed`, `secrets`, `data`, ...) are any C-contiguous buffer of single bytes; a seed has 32.
+Memory that a call reads must not overlap memory that it writes. A refused call leaves its outputs as they
+were. The GIL is released while a kernel runs.
+
+Every function raises `sordino.errors.InvalidArgument`, naming the argument, for what breaks these rules.
+`w` is the width of a lane, 32 or 64.
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Buffer
+
+_Lanes: TypeAlias = NDArray[np.uint32] | NDArray[np.uint64]
+_Values: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+
+__version__: str
+
+def backends() -> tuple[str, ...]:
+    """Return the PRG implementations that this CPU can run, fastest first."""
+
+def backend() -> str:
+    """Return the PRG implementation in use: the fastest, or the one that `SORDINO_CPU` names.
+
+    Raises `InvalidArgument` if `SORDINO_CPU` names one that is unknown or that this CPU cannot run; so does the
+    first kernel that needs it. The variable is read once, at first use.
+    """
+
+def select_backend(name: str | None) -> None:
+    """Choose a PRG implementation for the whole process, for tests and measurements.
+
+    None chooses afresh, by `SORDINO_CPU` as it is now. All implementations give the same bytes.
+    """
+
+def keystream(seed: Buffer, out: Buffer, *, stream: int = 0, offset: int = 0) -> None:
+    """Fill `out` with the AES-256-CTR keystream bytes `[offset, offset + len(out))`.
+
+    The key is `seed`; the IV is the stream id and the block index, each as 8 bytes big-endian.
+    """
+
+def add_masks(
+    lanes: _Lanes, add: Buffer, subtract: Buffer, *, stream: int = 0, offset: int = 0, threads: int = 1
+) -> None:
+    """Add the keystreams of the seeds in `add` to the lanes and subtract those in `subtract`, mod 2^w.
+
+    Both hold any number of 32-byte seeds. Lane i reads, little-endian, the keystream bytes from
+    `(offset + i) * w / 8` on, so a vector may be masked in pieces. Any number of threads gives the same lanes.
+    """
+
+def encode(
+    values: _Values,
+    lanes: _Lanes,
+    *,
+    clip: float,
+    scale: float,
+    weight: int,
+    saturate: bool,
+    rounding_seed: Buffer | None = None,
+    stream: int = 0,
+    offset: int = 0,
+) -> None:
+    """Write `round(values * scale) * weight mod 2^w` to the lanes.
+
+    Rounding is to nearest, ties to even. With `rounding_seed` it is stochastic and unbiased: up with the
+    probability of the fraction, decided by the top 53 bits of the keystream's 64-bit word `offset + i`.
+
+    Raises `ValueOutOfRange` for NaN or infinity, for `|value| > clip` unless `saturate`, for a negative weight,
+    and if `ceil(clip * scale) * weight` is not below 2^(w-1). The message gives an index, never a value.
+    """
+
+def decode(lanes: _Lanes, *, bits: int, scale: float) -> NDArray[np.float64]:
+    """Return the low `bits` bits of each lane as a signed integer, divided by `scale`."""
+
+def signed(lanes: _Lanes, *, bits: int) -> NDArray[np.int64]:
+    """Return the low `bits` bits of each lane as a signed integer."""
+
+def packed_size(lanes: int, bits: int) -> int:
+    """Return how many bytes `pack` makes of so many lanes: `ceil(lanes * bits / 8)`."""
+
+def pack(lanes: _Lanes, *, bits: int) -> bytes:
+    """Return the low `bits` bits of all lanes as one little-endian bit string; spare last bits are zero."""
+
+def unpack_add(data: Buffer, lanes: _Lanes, *, bits: int) -> None:
+    """Add packed lanes to `lanes`, mod 2^w.
+
+    Raises `MalformedMessage` for a wrong length, and for a spare bit that is set.
+    """
+
+def unpack_subtract(data: Buffer, lanes: _Lanes, *, bits: int) -> None:
+    """Subtract packed lanes from `lanes`, mod 2^w; otherwise as `unpack_add`."""
+
+def shamir_split(secrets: Buffer, points: Sequence[int], *, threshold: int, seed: Buffer) -> NDArray[np.uint8]:
+    """Share S secrets of 32 bytes; return the shares, shape (points, S, 32).
+
+    `points` are distinct integers from 1 to 65535. The polynomials' coefficients are the keystream of `seed`,
+    which must be fresh: a second call with it would uncover the secrets' differences.
+    """
+
+def shamir_combine(points: Sequence[int], shares: NDArray[np.uint8]) -> bytearray:
+    """Rebuild secrets from the shares, shape (points, S, 32), that belong to distinct points.
+
+    Too few or wrong shares give wrong secrets and no error: commitments tell, one layer up.
+    """
+
+def wipe(buffer: Buffer) -> None:
+    """Zero a writable C-contiguous buffer of any element type, in a way that no compiler drops."""

@@ -32,8 +32,7 @@ def repeat_results(
         return results
     model = training.model
     features, target = _together(sites, held_out=False)
-    mean, spread = features.mean(axis=0), features.std(axis=0)
-    known = {"mean": mean, "scale": np.where(spread > 0.0, spread, 1.0)} if training.standardise else {}
+    known = _own_scaler(training, features)
     optimum = model.fit(standardised(features, known), target)
     simulation: dict[str, Any] = {
         "train_objective_federated": model.objective(
@@ -47,6 +46,23 @@ def repeat_results(
         simulation["test_auc_federated"] = auc(truth, federated)
         simulation["test_auc_pooled"] = auc(truth, model.decision(optimum, standardised(test, known)))
     return {**results, "simulation": simulation}
+
+
+def alone(training: Training, sites: Mapping[str, Site]) -> dict[str, float]:
+    """For each site the test AUC, on all sites' held-out patients, of the model fitted on its rows only.
+
+    NaN where a site has one class only. A simulation's own: real hospitals publish no such table.
+    """
+    test, truth = _together(sites, held_out=True)
+    areas = {}
+    for name, site in sites.items():
+        if len(np.unique(site.target)) < 2:
+            areas[name] = float("nan")
+            continue
+        known = _own_scaler(training, site.features)
+        parameters = training.model.fit(standardised(site.features, known), site.target)
+        areas[name] = auc(truth, training.model.decision(parameters, standardised(test, known)))
+    return areas
 
 
 def metrics(repeats: Sequence[Mapping[str, Any]], *, sums: int, compared: int, equal: int) -> dict[str, Any]:
@@ -118,6 +134,14 @@ def _held_out(state: Arrays) -> dict[str, Any]:
             "accuracy": float(state["correct"][0]) / patients if patients else float("nan"),
         }
     }
+
+
+def _own_scaler(training: Training, features: Matrix) -> Arrays:
+    """Mean and standard deviation of these rows, if the study standardises."""
+    if not training.standardise:
+        return {}
+    spread = features.std(axis=0)
+    return {"mean": features.mean(axis=0), "scale": np.where(spread > 0.0, spread, 1.0)}
 
 
 def _together(sites: Mapping[str, Site], *, held_out: bool) -> tuple[Matrix, Vector]:

@@ -1,0 +1,13 @@
+"""The command `sordino`: one file a command, each loading what it needs only when it is called."""
+
+from __future__ import annotations
+
+from sordino.cli import check, demo, init, predict, run
+from sordino.cli.app import app
+
+__all__ = ["app", "check", "demo", "init", "main", "predict", "run"]
+
+
+def main() -> None:
+    """Entry of the command `sordino`."""
+    app()

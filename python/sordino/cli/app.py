@@ -1,0 +1,74 @@
+"""The command line itself: its options, and how an error is told.
+
+Bad input ends in one line on stderr, never in a traceback: exit code 2 where you erred, 3 where another party
+did, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from sordino.errors import LocalError, SordinoError
+
+YOU_ERRED = 2
+PEER_ERRED = 3
+INTERRUPTED = 130
+
+
+class Commands(TyperGroup):
+    """All commands; what one of them raises is told here."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command and turn its errors into a line and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except SordinoError as error:
+            _tell(str(error))
+            sys.exit(YOU_ERRED if isinstance(error, LocalError) else PEER_ERRED)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            _tell(f"{where}{error.strerror or error}")
+            sys.exit(YOU_ERRED)
+        except KeyboardInterrupt:
+            _tell("interrupted")
+            sys.exit(INTERRUPTED)
+
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="Secure sums over hospitals: train one model together, and nobody sees more than the sum.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"sordino {version('sordino')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Secure sums over hospitals: train one model together, and nobody sees more than the sum."""
+
+
+def _tell(message: str) -> None:
+    first, *more = message.splitlines() or ["unknown error"]
+    if more:
+        first += f" (and {len(more)} more {'fault' if len(more) == 1 else 'faults'}; see sordino check)"
+    typer.secho(f"error: {first}", err=True, fg=typer.colors.RED)

@@ -1,0 +1,56 @@
+"""`sordino check`: everything that is wrong with a study, before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sordino.cli.app import YOU_ERRED, app
+
+if TYPE_CHECKING:
+    from sordino.federated.study.prepared import Prepared
+
+StudyPath = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")]
+DataPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help="Instead of the study's own paths: its one CSV file, or the folder of its sites' files.",
+    ),
+]
+
+
+@app.command()
+def check(study: StudyPath, data: DataPath = None) -> None:
+    """Say what is wrong with a study: keys, files, columns, cells, policy. Nothing is run or written."""
+    from sordino.federated.study.prepared import examine
+
+    prepared, findings = examine(study, data)
+    for warning in findings.warnings:
+        typer.secho(f"warning: {warning}", fg=typer.colors.YELLOW)
+    for fault in findings.faults:
+        typer.secho(f"error: {fault}", err=True, fg=typer.colors.RED)
+    if prepared is None:
+        raise typer.Exit(YOU_ERRED)
+    typer.echo(summary(prepared))
+
+
+def summary(prepared: Prepared) -> str:
+    """What the study comes to, in a few lines."""
+    policy, training = prepared.policy, prepared.training
+    tolerated = max(policy.tolerated(policy.sites), 0)
+    sums = len(training.turns()) * prepared.study.repeats
+    update = training.fedavg.question()
+    bits = next(block.fraction_bits for block in update.blocks if block.name == "change")
+    size = (update.lanes * policy.bits + 7) // 8
+    return (
+        f"{prepared.study.name}: ready to run\n"
+        f"  {policy.sites} sites, {training.columns} features, {sums} secure sums\n"
+        f"  at least {policy.smallest_cohort} sites in every sum, {tolerated} may drop out of a round, "
+        f"{policy.colluders} may collude with the coordinator\n"
+        f"  {update.lanes} lanes of {policy.bits} bits: {size:,} bytes of masked numbers a round and site, "
+        f"resolution 2^-{bits}"
+    )

@@ -1,0 +1,107 @@
+"""`sordino init`: a study file to start from, every key with its default and a word on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sordino.cli.app import app
+
+TEMPLATE = """\
+# A study of sordino. `sordino check` says what is wrong with it, `sordino run` runs it. What is commented out
+# is optional and shows its default, if it has one; docs/study.md has the whole reference.
+
+name = "my-study"
+
+[data]
+id = "id"                    # column that tells patients apart
+target = "target"            # column to be predicted
+classes = [0, 1]             # its two labels: the negative, the positive
+features = "all others"      # or a list of columns: ["mean radius", "mean texture"]
+# exclude = ["scanner"]      # columns that are no features
+# One file for all sites instead of a path for each of them:
+# path = "all.csv.gz"
+# site_column = "hospital"   # the column that names the site, or
+# site_pattern = "^([A-Z]+)" # where the site's name stands in the id
+
+# Three sites or more. Paths are relative to this file.
+[[sites]]
+name = "north"
+path = "north.csv"
+
+[[sites]]
+name = "east"
+path = "east.csv"
+
+[[sites]]
+name = "south"
+path = "south.csv"
+
+[[sites]]
+name = "west"
+path = "west.csv"
+
+[model]
+type = "logistic"
+# l2 = 0.01                  # penalty (l2 / 2) ||coefficients||^2 on the mean log loss
+# standardise = true         # mean and standard deviation of each feature, by secure sums
+
+[training]
+algorithm = "fedavg"
+# rounds = 60
+# local_steps = 1            # gradient steps at a site in a round
+# batch_size = 32            # patients in a step; without it, all
+# learning_rate = "auto"     # settled by a secure sum, or a number
+# momentum = 0.8             # part of the last step that the coordinator adds to the next
+# deadline = 60.0            # seconds; who takes longer is left out of that round
+# seed = 0
+
+[test]
+fraction = 0.2               # of each class at every site; or ids = ["P017", "P023"]
+# seed = 0
+# repeats = 1                # splits to train and test on; three or more give intervals
+# bins = 100                 # of the histograms that the AUC is made from
+
+[policy]
+# Without noise the guarantee holds for one sum. "freeze": every sum is over the same sites, and a round that
+# a site misses is lost. "accept": sites may come and go, and whoever sees two sums of one question that
+# differ by one site sees what that site sent.
+across_rounds = "freeze"
+# min_cohort = 3             # the fewest sites in any sum; these three are planned if left out
+# threshold = 3              # sites that must agree on the survivors of a round
+# colluders = 1              # sites that may work with the coordinator
+# max_dropouts = 1
+# consistency = true         # survivors sign who survived, before anything is opened
+# max_patients = 10000       # public bound on the patients of one site
+# update_clip = 16.0         # bound on the change of a parameter in one round
+# fraction_bits = 30         # resolution 2^-30 of such a change, if 64 bits allow
+
+# Simulated dropouts: who is lost in which round of training, and from which message on.
+# [[dropouts]]
+# round = 3                  # or a list, or "every"
+# site = "east"              # or rotate = true: another site each round
+# step = "upload"            # "upload", "confirm", "unmask" or "recover"
+
+# [simulation]
+# compare_pooled = false     # the same model on all rows in one place
+# compare_plain = false      # every sum once more without masks
+"""
+
+
+@app.command()
+def init(
+    path: Annotated[
+        Path, typer.Argument(metavar="STUDY.toml", help="The file to write; it must not exist.")
+    ] = Path("study.toml"),
+) -> None:
+    """Write a commented study file to start from."""
+    from sordino.errors import ConfigError
+
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(TEMPLATE)
+    except FileExistsError:
+        raise ConfigError(f"{path}: exists already, and is not overwritten") from None
+    typer.echo(f"{path} written: put in your sites and columns, then: sordino check {path}")

@@ -1,0 +1,44 @@
+"""`sordino predict`: score new patients with a trained model."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sordino.cli.app import app
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="model.json", help="The model of a finished study.")],
+    patients: Annotated[Path, typer.Argument(metavar="new.csv", help="New patients, .csv or .csv.gz.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write here, not to the terminal.")
+    ] = None,
+) -> None:
+    """Write the id and the predicted probability of every patient as CSV.
+
+    Columns may stand in any order and others beside them; a feature that is missing is named.
+    """
+    from sordino.errors import ConfigError
+    from sordino.federated.study.model_file import read_model
+    from sordino.federated.study.table import read_table
+    from sordino.files.durable import write_durably
+
+    if out is not None and out.resolve() in (model.resolve(), patients.resolve()):
+        raise ConfigError(f"{out}: would overwrite what it is made from")
+    trained = read_model(model)
+    scores = trained.score(read_table(patients))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([trained.id, f"probability_{trained.classes[1]}"])
+    writer.writerows((name, f"{probability:.6g}") for name, probability in scores)
+    if out is None:
+        typer.echo(text.getvalue(), nl=False)
+    else:
+        write_durably(out, text.getvalue().encode())
+        typer.echo(f"{len(scores)} patients scored; written to {out}", err=True)

@@ -1,0 +1,58 @@
+"""`sordino run`: train and test as a study file says, and go on after an interruption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sordino.cli.app import app
+from sordino.cli.check import DataPath, StudyPath
+
+
+@app.command()
+def run(
+    study: StudyPath,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the results go.")],
+    data: DataPath = None,
+) -> None:
+    """Run a study with simulated sites; the same command goes on where an interrupted run ended.
+
+    Writes model.json, metrics.json and transcript.jsonl to DIR. DIR/state belongs to the simulated sites: it
+    holds their keys and journals, and what it takes to go on.
+    """
+    import msgspec
+
+    from sordino.cli.progress import progress
+    from sordino.errors import ConfigError
+    from sordino.federated.study.prepared import examine
+    from sordino.federated.study.run import run_study
+
+    prepared, findings = examine(study, data)
+    if prepared is None:
+        raise ConfigError("\n".join(findings.faults))
+    for warning in findings.warnings:
+        typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
+    with progress(prepared.study.name) as watch:
+        ran = run_study(prepared, out, watch=watch)
+    if not ran:
+        typer.echo(f"{prepared.study.name}: already finished in {out}; nothing to do")
+        return
+    found = msgspec.json.decode((out / "metrics.json").read_bytes())
+    typer.echo(f"{prepared.study.name}: {found['secure_sums']['made']} secure sums made; results in {out}")
+    _tell("test AUC, from secure sums", found["secure_sums"].get("test_auc"))
+    simulation = found.get("simulation", {})
+    _tell("test AUC of the same model on the pooled rows", simulation.get("test_auc_pooled"))
+    _tell("test AUC, federated minus pooled", simulation.get("test_auc_difference"))
+    if compared := simulation.get("compared_with_plain_sums"):
+        typer.echo(
+            f"  sums equal to plain ones, bit for bit: {compared['equal_bit_for_bit']} of {compared['sums']}"
+        )
+
+
+def _tell(what: str, interval: dict[str, float] | None) -> None:
+    if not interval or interval["mean"] is None:
+        return
+    between = f" (95% interval {interval['low']:.4f} to {interval['high']:.4f})" if "low" in interval else ""
+    typer.echo(f"  {what}: {interval['mean']:.4f}{between}")

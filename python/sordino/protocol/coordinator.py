@@ -245,6 +245,8 @@ class Coordinator:
             self._take_refusal(site, message)
         elif isinstance(message, m.Receipt):
             self._take_receipt(site, message)
+        elif isinstance(message, m.Closed):
+            self._same_session(site, message.session)
         elif isinstance(message, m.Unmasking) and self.phase == "recover":
             self._take_unmasking(site, message)
         else:

@@ -45,7 +45,7 @@ def flipped(data: bytes, place: int = 0) -> bytes:
     return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
-# Offers ------------------------------------------------------------------------------------------------------
+# Offers ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_an_offer_whose_session_the_journal_knows_needs_a_new_session() -> None:
         study.deliver("site01", replace(offer, policy=make_policy(rounds=7)))
 
 
-# The roster --------------------------------------------------------------------------------------------------
+# The roster ----------------------------------------------------------------------------------------
 
 
 def test_two_names_with_one_key_are_no_roster() -> None:
@@ -158,7 +158,7 @@ def test_a_coordinator_needs_a_policy_for_its_roster() -> None:
         Coordinator(roster_of(Study().names), make_policy(7))
 
 
-# Advertisements ----------------------------------------------------------------------------------------------
+# Advertisements ---------------------------------------------------------------------------------------
 
 
 def advertisement_of_another_session(study: Study, **terms: object) -> m.Advertisement:
@@ -294,7 +294,7 @@ def test_a_site_that_is_shown_such_a_key_names_its_owner_and_seals_nothing(key: 
     assert caught.value.peers == ("site05",)
 
 
-# Boxes -------------------------------------------------------------------------------------------------------
+# Boxes ----------------------------------------------------------------------------------------
 
 
 def sealed_by(study: Study, sender: str, receiver: str, session: bytes | None = None) -> m.SealedPair:
@@ -434,7 +434,7 @@ def test_with_one_box_lost_the_study_goes_on_without_one_site() -> None:
 
 
 def test_a_dealer_that_seals_rubbish_to_one_site_costs_one_site_only() -> None:
-    """The box carries a good signature, so only the receiver can tell; it is asked for again, then left out."""
+    """The box carries a good signature, so only the receiver can tell; it is sent again, then left out."""
 
     def lie(request: Request, reply: Reply) -> Reply:
         def change(message: m.SealedPairs) -> m.SealedPairs:
@@ -487,10 +487,10 @@ def test_a_site_that_blames_everybody_is_left_out_alone() -> None:
     assert study.coordinator.able() == tuple(n for n in study.names if n != "site04")
 
 
-# What the coordinator checks ---------------------------------------------------------------------------------
+# What the coordinator checks --------------------------------------------------------------------------
 
 
-def sealed_lies(study: Study, good: m.SealedPairs) -> dict[str, m.SealedPairs]:
+def sealed_lies(good: m.SealedPairs) -> dict[str, m.SealedPairs]:
     first, *rest = good.boxes
     return {
         "one fewer": replace(good, boxes=good.boxes[1:]),
@@ -521,7 +521,7 @@ def test_wrong_sealed_pairs_are_refused_by_the_coordinator(lie: str) -> None:
     study = Study().to("seal")
     good = read(study.ask(study.requests()["site01"]).data, m.SealedPairs)
     with pytest.raises(PeerError) as caught:
-        study.coordinator.receive("site01", wire.to_bytes(sealed_lies(study, good)[lie]))
+        study.coordinator.receive("site01", wire.to_bytes(sealed_lies(good)[lie]))
     assert caught.value.peers == ("site01",)
     assert "site01" not in study.coordinator._state.sealed
     study.coordinator.receive("site01", wire.to_bytes(good))
@@ -562,7 +562,7 @@ def test_an_answer_from_outside_the_roster_is_refused() -> None:
         study.coordinator.receive("site02", reply.data)
 
 
-# The ephemeral key -------------------------------------------------------------------------------------------
+# The ephemeral key ------------------------------------------------------------------------------------
 
 
 def test_the_ephemeral_key_is_gone_from_the_saved_state_after_set_up() -> None:

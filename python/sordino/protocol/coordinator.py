@@ -35,7 +35,7 @@ from sordino.protocol.lanes import Lanes, empty_lanes, keep_bits
 from sordino.protocol.policy import Policy, Question
 from sordino.protocol.secret import SECRET_BYTES
 from sordino.protocol.site import revealed_secrets
-from sordino.protocol.transcript import body_digest, round_context, session_digest
+from sordino.protocol.transcript import body_digest, check_statement, round_context, session_digest
 
 STATE_VERSION = 1
 
@@ -84,7 +84,10 @@ class _Opening(Struct, frozen=True):
 
 
 class _Round(Struct):
-    """The open round."""
+    """The open round.
+
+    signed_before   by site: the statement of this round that it signed for a coordinator that has forgotten
+    """
 
     context: RoundContext
     kind: str
@@ -94,6 +97,7 @@ class _Round(Struct):
     payloads: dict[str, bytes] = {}
     statement: m.Statement | None = None
     endorsements: dict[str, bytes] = {}
+    signed_before: dict[str, tuple[m.Statement, bytes]] = {}
     openings: dict[str, _Opening] = {}
     vanished: tuple[str, ...] = ()
     shares: dict[str, dict[str, tuple[bytes, ...]]] = {}
@@ -399,6 +403,8 @@ class Coordinator:
 
     def _take_refusal(self, site: str, message: m.Refusal) -> None:
         state = self._state
+        if self.phase == "confirm" and message.statement is not None and message.signature is not None:
+            self._take_older_statement(site, message.statement, message.signature)
         self._fault((site, *message.peers), f"site {site!r} refused: {message.reason}")
         if message.session == state.session and state.session:
             # A place is believed once one honest site must be among those that claim it: otherwise a single
@@ -507,7 +513,41 @@ class Coordinator:
         self._roster.verify(site, message.signature, "statement", statement.digest)
         self._open().endorsements[site] = message.signature
 
+    def _take_older_statement(self, site: str, statement: m.Statement, signature: bytes) -> None:
+        """A site has signed another statement of this round: one of ours, from before a restart, or a lie."""
+        opened = self._open()
+        if (statement.session, statement.round) != (opened.context.session, opened.context.round):
+            return
+        held = {name: upload.summary.digest for name, upload in opened.uploads.items()}
+        check_statement(
+            statement,
+            opened.context,
+            opened.participants,
+            self.policy,
+            {name: message.groups for name, message in self._state.advertisements.items()},
+        )
+        self._roster.verify(site, signature, "statement", statement.digest)
+        if all(held.get(survivor.site) == survivor.upload for survivor in statement.survivors):
+            opened.signed_before[site] = (statement, signature)
+
+    def _adopt_older_statement(self) -> None:
+        """Where t sites have signed one statement already, it is the round's, since they sign no other."""
+        opened = self._open()
+        signers: dict[bytes, dict[str, bytes]] = {}
+        statements: dict[bytes, m.Statement] = {}
+        for site, (statement, signature) in opened.signed_before.items():
+            if site in statement.names:
+                statements[statement.digest] = statement
+                signers.setdefault(statement.digest, {})[site] = signature
+        for found, signatures in signers.items():
+            if len(signatures) >= self.policy.threshold:
+                opened.statement, opened.endorsements = statements[found], signatures
+                if self.policy.across_rounds == "freeze":
+                    self._state.survivors = statements[found].names
+
     def _close_confirmations(self) -> None:
+        if len(self._open().endorsements) < self.policy.threshold:
+            self._adopt_older_statement()
         signed, statement = self._open().endorsements, self._statement()
         if len(signed) < self.policy.threshold:
             self._abort(

@@ -541,7 +541,7 @@ class Site:
         )
         _core.wipe(joined)
         rows = [row.tobytes() for row in shares[:-1]]
-        _core.wipe(shares)
+        _core.wipe(shares.data)
         return rows
 
     @staticmethod

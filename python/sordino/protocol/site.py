@@ -400,6 +400,8 @@ class Site:
         known = self._check_journal(book, state)
         if not self._is_stale(known, state):
             transition(state.step, request)
+        elif known.last is not None and known.last.step == "closed":
+            raise RequestRefused("the session was closed for good")
         elif state.box_key is not None or not state.pairs:
             raise StateError("the session state is from before the set-up was over: start a new session")
         if request.session != state.session:

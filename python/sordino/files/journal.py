@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -75,7 +75,7 @@ class _FileBook(Book):
                 file.seek(self._read - len(self._last_line))
                 if file.read(len(self._last_line)) != self._last_line:
                     raise JournalError(f"the journal {self._path} was truncated or replaced")
-                lines = file.read().splitlines(keepends=True)
+                *lines, torn = file.read().split(b"\n")
         except FileNotFoundError:
             if self._read:
                 raise JournalError(f"the journal {self._path} is gone") from None
@@ -83,22 +83,24 @@ class _FileBook(Book):
         except OSError as error:
             raise JournalError(f"the journal {self._path} cannot be read: {error.strerror}") from None
         for line in lines:
-            if not line.endswith(b"\n"):
-                self._set_aside(line)
-                return
             try:
                 self.index.add(_DECODER.decode(line))
-            except (msgspec.MsgspecError, JournalError) as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError, JournalError) as error:
                 raise JournalError(
                     f"{self._path}, line {self.index.length + 1}: damaged, or does not follow: {error}"
                 ) from None
-            self._read += len(line)
-            self._last_line = line
+            self._last_line = line + b"\n"
+            self._read += len(self._last_line)
+        if torn:
+            self._set_aside(torn)
 
     def _set_aside(self, torn: bytes) -> None:
         """A last line without its end was being written when the process died, so no message followed it."""
-        write_durably(self._path.with_name(f"torn-{self._read}"), torn)
-        os.truncate(self._path, self._read)
+        try:
+            write_durably(self._path.with_name(f"torn-{self._read}"), torn)
+            os.truncate(self._path, self._read)
+        except OSError as error:
+            raise JournalError(f"the journal {self._path} cannot be mended: {error.strerror}") from None
 
     def _write(self, entry: Entry, reply: Reply) -> None:
         directory = self._replies / entry.session.hex()
@@ -133,9 +135,12 @@ class _FileBook(Book):
 
     @staticmethod
     def _forget_before(directory: Path, entry: Entry) -> None:
-        for file in directory.iterdir():
-            if int(file.name.split(".")[0]) < entry.sequence:
-                file.unlink()
+        """The entry is written already, so an answer that cannot be deleted is left where it is."""
+        with suppress(OSError):
+            for file in directory.iterdir():
+                number = file.name.split(".")[0]
+                if number.isdecimal() and int(number) < entry.sequence:
+                    file.unlink()
 
     def _read_reply(self, entry: Entry) -> Reply | None:
         directory = self._replies / entry.session.hex()

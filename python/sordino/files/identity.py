@@ -37,11 +37,14 @@ def write_identity(path: Path, name: str) -> Identity:
 def read_identity(path: Path, name: str) -> Identity:
     """Read the identity of site `name`; `ConfigError` if there is no Ed25519 key, or others can read it."""
     try:
-        if path.stat().st_mode & 0o077:
-            raise ConfigError(f"{path} can be read by others: make it 0600")
-        key = load_pem_private_key(path.read_bytes(), password=None)
+        open_to_others = path.stat().st_mode & 0o077
+        pem = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    if open_to_others:
+        raise ConfigError(f"{path} can be read by others: make it 0600")
+    try:
+        key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{path} holds no private key in PEM: {error}") from None
     if not isinstance(key, Ed25519PrivateKey):

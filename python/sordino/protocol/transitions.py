@@ -45,3 +45,23 @@ def transition(step: str, request: m.Message) -> Transition:
     if found is None:
         raise RequestRefused(f"a site at step {step!r} takes no {type(request).__name__}")
     return found
+
+
+def sequence_diagram() -> str:
+    """The messages in order, in Mermaid's notation, as docs/protocol.md shows them."""
+    lines = ["sequenceDiagram", "    participant C as coordinator", "    participant S as each site"]
+    seen: set[type[m.Message]] = set()
+    for line in TABLE:
+        if line.request not in seen:
+            seen.add(line.request)
+            lines.append(f"    C->>S: {line.request.__name__}")
+            lines.append(f"    S-->>C: {line.reply.__name__}")
+    return "\n".join(lines)
+
+
+def step_diagram() -> str:
+    """A site's steps, in Mermaid's notation, as docs/protocol.md shows them."""
+    lines = ["stateDiagram-v2", "    [*] --> new"]
+    lines += [f"    {line.step} --> {line.then}: {line.request.__name__}" for line in TABLE]
+    lines += [f"    {step} --> closed: Close(final)" for step in STEPS if (step, m.Close) in _BY_KEY]
+    return "\n".join(lines)

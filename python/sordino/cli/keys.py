@@ -1,0 +1,57 @@
+"""`sordino keys`: the identities that sites pin in each other's rosters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sordino.cli.app import app
+
+keys = typer.Typer(no_args_is_help=True, help="Identities: the signing keys that sites know each other by.")
+app.add_typer(keys, name="keys")
+
+
+@keys.command("new")
+def new(
+    name: Annotated[str, typer.Argument(help="The site's name in the roster.")],
+    out: Annotated[Path, typer.Option(help="The directory for the key.")] = Path(),
+) -> None:
+    """Make a site's identity: writes NAME.key (keep it, mode 0600) and prints its lines of the roster."""
+    from sordino.files.identity import write_identity
+    from sordino.files.settings import roster_entry
+    from sordino.protocol.policy import check_name
+
+    check_name(name)
+    identity = write_identity(out / f"{name}.key", name)
+    typer.echo(f"wrote {out / name}.key: it stays at this site, readable by its owner only", err=True)
+    typer.echo("these lines go into the roster file of every site:", err=True)
+    typer.echo(roster_entry(identity), nl=False)
+
+
+@keys.command("show")
+def show(
+    key: Annotated[Path, typer.Argument(help="A key that `sordino keys new` wrote.")],
+    name: Annotated[str | None, typer.Option(help="The site's name; by default the file's.")] = None,
+) -> None:
+    """Print the roster lines of a key that exists."""
+    from sordino.files.identity import read_identity
+    from sordino.files.settings import roster_entry
+
+    typer.echo(roster_entry(read_identity(key, name or key.stem)), nl=False)
+
+
+@keys.command("check")
+def check(
+    site: Annotated[Path, typer.Argument(help="The site's own site.toml.")],
+) -> None:
+    """Check site.toml and all that it names: identity, roster and journal."""
+    from sordino.files.settings import read_site
+
+    settings = read_site(site)
+    with settings.journal.open() as book:
+        entries = book.index.length
+    typer.echo(f"site {settings.identity.name}: one of {len(settings.roster)} in the roster")
+    typer.echo(f"roster {settings.roster.digest.hex()}: compare it with the other sites")
+    typer.echo(f"journal: {entries} entries, intact")

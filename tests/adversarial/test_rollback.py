@@ -1,4 +1,4 @@
-"""States restored from backups, processes that share one, journals that were cut: nothing is revealed twice."""
+"""States restored from backups, states that two processes share, journals that were cut."""
 
 from __future__ import annotations
 

@@ -55,17 +55,15 @@ class FedAvg:
 
     def question(self) -> Question:
         """The change of every parameter, and the training loss in a block of its own."""
-        bits = {
-            name: fraction_bits(
-                name, clip=clip, sites=self.sites, max_weight=self.max_patients, wanted=wanted
+
+        def block(name: str, what: str, length: int, clip: float, wanted: int) -> Block:
+            bits = fraction_bits(
+                what, clip=clip, sites=self.sites, max_weight=self.max_patients, wanted=wanted
             )
-            for name, clip, wanted in [
-                ("change", self.clip, self.wanted_bits),
-                ("loss", LOSS_CLIP, 20),
-            ]
-        }
-        change = Block(name="change", length=self.model.size, clip=self.clip, fraction_bits=bits["change"])
-        loss = Block(name="loss", length=1, clip=LOSS_CLIP, fraction_bits=bits["loss"])
+            return Block(name=name, length=length, clip=clip, fraction_bits=bits)
+
+        change = block("change", "update_clip", self.model.size, self.clip, self.wanted_bits)
+        loss = block("loss", "the training loss", 1, LOSS_CLIP, 20)
         return Question(kind=self.kind, blocks=(change, loss), max_weight=self.max_patients)
 
     def initial(self, learning_rate: float | None = None) -> Arrays:

@@ -38,7 +38,9 @@ class _Moment:
     max_patients: int
 
     def _block(self, name: str, clip: float, wanted: int) -> Block:
-        bits = fraction_bits(name, clip=clip, sites=self.sites, max_weight=self.max_patients, wanted=wanted)
+        bits = fraction_bits(
+            f"the features' {name}", clip=clip, sites=self.sites, max_weight=self.max_patients, wanted=wanted
+        )
         return Block(name=name, length=self.columns, clip=clip, fraction_bits=bits)
 
 

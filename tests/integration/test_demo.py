@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sordino.federated.study.demonstration import SIZES
+
+COMMAND = "from sordino.cli import main; main()"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The demo as a user runs it: its folder, what it told, and its seconds."""
+    folder = tmp_path_factory.mktemp("demo") / "out"
+    command = [sys.executable, "-c", COMMAND, "demo", "--out", str(folder)]
+    started = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return folder, done, time.perf_counter() - started
+
+
+def test_demo_takes_less_than_a_minute(demo):
+    assert demo[2] < 60
+
+
+def test_demo_tells_of_pooled_federated_and_each_hospital_alone(demo):
+    told = demo[1].stdout
+    alone = [f"{hospital} alone" for hospital in SIZES]
+    for name in ("all rows in one place (pooled)", "secure sums (federated)", *alone):
+        (line,) = [line for line in told.splitlines() if name in line]
+        assert 0.8 < float(line.split("│")[2]) <= 1.0
+    assert "bit for bit: 35 of 35" in told
+    assert 'across_rounds = "accept"' in told
+    assert "Rounds in which a dropout was recovered: 12 (oak), 18 (linden)" in told
+
+
+def test_demo_says_who_vanishes_and_who_is_back(demo):
+    told = demo[1].stderr
+    for said in [
+        "round 6: cedar vanished before its upload",
+        "round 7: cedar back",
+        "round 12: oak vanished after its upload",
+        "round 18: birch vanished before its upload",
+        "round 18: linden vanished after its upload",
+        "round 19: birch and linden back",
+    ]:
+        assert said in told
+
+
+def test_federated_model_of_the_demo_is_as_good_as_the_pooled_one(demo):
+    metrics = json.loads((demo[0] / "run" / "metrics.json").read_text())
+    simulation = metrics["simulation"]
+    assert abs(simulation["test_auc_difference"]["mean"]) < 0.005
+    (repeat,) = simulation["repeats"]
+    assert repeat["train_objective_federated"] < repeat["train_objective_pooled"] + 0.02
+
+
+def test_hospitals_of_the_demo_differ_in_size_and_in_case_mix(demo):
+    sick = {}
+    for name, size in SIZES.items():
+        lines = (demo[0] / f"{name}.csv").read_text().splitlines()[1:]
+        assert len(lines) == size
+        sick[name] = sum(line.endswith("malignant") for line in lines) / size
+    assert sick["alder"] < 0.2
+    assert sick["oak"] > 0.9
+    assert sum(SIZES.values()) == 569

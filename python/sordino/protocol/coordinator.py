@@ -28,13 +28,14 @@ from sordino.protocol import merkle, wire
 from sordino.protocol import messages as m
 from sordino.protocol.commitment import chain_end, commit_mask_key, commit_self_seed, share_leaf
 from sordino.protocol.encoding import DIGEST_BYTES
+from sordino.protocol.enrolment import check_advertisement
 from sordino.protocol.graph import smallest_cover
 from sordino.protocol.groups import planned_groups, thin_group
 from sordino.protocol.keys import Entropy, Roster, RoundContext, check_box_key, draw
 from sordino.protocol.lanes import Lanes, empty_lanes, keep_bits
 from sordino.protocol.policy import Policy, Question
+from sordino.protocol.revealing import revealed_secrets
 from sordino.protocol.secret import SECRET_BYTES
-from sordino.protocol.site import revealed_secrets
 from sordino.protocol.transcript import body_digest, check_statement, round_context, session_digest
 
 STATE_VERSION = 1
@@ -177,8 +178,11 @@ class Coordinator:
             raise StateError(f"a coordinator state must have version {STATE_VERSION}")
         try:
             state = msgspec.msgpack.decode(memoryview(data)[1:], type=_State)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, ValueError) as error:
             raise StateError(f"the coordinator state is damaged: {error}") from None
+        pinned = {advertisement.roster for advertisement in state.advertisements.values()}
+        if state.policy.sites != len(roster) or pinned - {roster.digest}:
+            raise StateError("the coordinator state is for another roster")
         coordinator = cls(roster, state.policy)
         coordinator._state = state
         return coordinator
@@ -362,12 +366,7 @@ class Coordinator:
     # Set-up ----------------------------------------------------------------------------------------------
 
     def _take_advertisement(self, site: str, message: m.Advertisement) -> None:
-        self._roster.verify(site, message.signature, "advertisement", *message.signed())
-        mine = (self._state.session_id, self._roster.digest, self.policy.digest)
-        if (message.session_id, message.roster, message.policy) != mine:
-            raise PeerError(
-                f"the advertisement of site {site!r} is for another session, roster or policy", peers=(site,)
-            )
+        check_advertisement(message, self._state.session_id, self._roster, self.policy)
         check_box_key(site, message.box_key)
         self._state.advertisements[site] = message
 

@@ -120,6 +120,7 @@ class Study:
         self.coordinator = Coordinator(self.roster, self.policy, **extra)
         self.log: list[Exchange] = []
         self.links: dict[str, bytes] = {}
+        self.kept: dict[str, bytes] = {}
         self.vectors = {name: self._vector(place) for place, name in enumerate(self.names)}
 
     def _vector(self, place: int) -> Lanes:
@@ -144,7 +145,7 @@ class Study:
             site.load(state)
         return site
 
-    # Delivering ------------------------------------------------------------------
+    # Delivering ------
 
     def deliver(self, name: str, message: m.Message | bytes, body: bytes = b"") -> Reply:
         """Hand a request to a site; what it raises passes through."""
@@ -242,7 +243,7 @@ class Study:
         keep_bits(total, self.policy.bits)
         return total
 
-    # Looking ---------------------------------------------------------------------
+    # Looking ---------
 
     def requests(self) -> dict[str, Request]:
         return {request.site: request for request in self.coordinator.requests()}
@@ -288,7 +289,7 @@ class Study:
             if exchange.request.site in watched:
                 read(exchange.reply.data, m.Refusal)
 
-    # Inventing -------------------------------------------------------------------
+    # Inventing -------
 
     @property
     def session(self) -> bytes:
@@ -348,7 +349,7 @@ class Study:
         )
         return replace(request, **changes)
 
-    # Saving ----------------------------------------------------------------------
+    # Saving ----------
 
     def saved(self, name: str) -> bytes:
         return self.sites[name].save()

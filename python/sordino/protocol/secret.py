@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 from typing import NoReturn
 
 from sordino import _core
@@ -41,7 +42,14 @@ class Secret:
         raise TypeError("a Secret is not pickled: save the session state on purpose instead")
 
 
-def concatenate(secrets: list[Secret]) -> bytearray:
+def wipe(*secrets: Secret | None) -> None:
+    """Overwrite each secret that there is."""
+    for secret in secrets:
+        if secret is not None:
+            secret.wipe()
+
+
+def concatenate(secrets: Sequence[Secret]) -> bytearray:
     """All secrets in one buffer for a kernel; the caller wipes it."""
     joined = bytearray()
     for secret in secrets:

@@ -10,8 +10,6 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from msgspec import structs
-
 from sordino import _core
 from sordino.errors import (
     InvalidArgument,
@@ -23,41 +21,22 @@ from sordino.errors import (
     RequestRefused,
     StateError,
 )
-from sordino.protocol import merkle, wire
 from sordino.protocol import messages as m
-from sordino.protocol.commitment import (
-    chain_end,
-    commit_mask_key,
-    commit_self_seed,
-    share_leaf,
-)
+from sordino.protocol import wire
 from sordino.protocol.encoding import digest
+from sordino.protocol.enrolment import advertise, check_advertisements, open_pairs, seal_pairs
 from sordino.protocol.journal import Asked, Book, Entry, Journal, Reply, Session, Terms, draft
-from sordino.protocol.keys import (
-    BoxKey,
-    Entropy,
-    Identity,
-    PairKeys,
-    Roster,
-    RoundContext,
-    draw,
-    draw_secret,
-    open_shares,
-    pair_keys,
-    seal_pair,
-    seal_shares,
-    step_pair,
-)
+from sordino.protocol.keys import BoxKey, Entropy, Identity, Roster, RoundContext, draw_secret
 from sordino.protocol.lanes import Lanes, check_lanes
+from sordino.protocol.masking import make_upload, mask, step_pairs
 from sordino.protocol.policy import EVERYONE, Floor, Policy, Question
-from sordino.protocol.secret import SECRET_BYTES, Secret, concatenate
-from sordino.protocol.state import OpenRound, SiteState, dump_state, load_state, wipe
+from sordino.protocol.revealing import give_shares, unmask
+from sordino.protocol.secret import Secret, wipe
+from sordino.protocol.state import OpenRound, SiteState, dump_state, load_state
 from sordino.protocol.transcript import (
     body_digest,
-    box_header,
     check_certificate,
     check_statement,
-    pair_info,
     round_context,
     session_digest,
 )
@@ -209,7 +188,7 @@ class Site:
             check_lanes(lanes, state.policy.question(request.kind).lanes, state.policy.bits)
             if (link is not None) != state.policy.chain:
                 raise InvalidArgument("link must be given exactly where the policy has a chain")
-            pairs, keys = self._step_pairs(request)
+            pairs, keys = step_pairs(state.pairs, state.ratchet, context, self.name, request.participants)
             opened = OpenRound(
                 context=context,
                 participants=request.participants,
@@ -219,8 +198,17 @@ class Site:
                 incoming={peer: keys[peer].incoming for peer in keys},
                 link=link,
             )
-            payload = self._mask(opened, lanes)
-            upload = self._make_upload(opened, payload, {peer: keys[peer].outgoing for peer in keys})
+            mask(opened, self._roster, self.name, lanes)
+            payload = _core.pack(lanes, bits=state.policy.bits)
+            upload = make_upload(
+                opened,
+                payload,
+                {peer: keys[peer].outgoing for peer in keys},
+                identity=self._identity,
+                roster=self._roster,
+                policy=state.policy,
+                entropy=self._entropy,
+            )
             opened.upload = upload.summary.digest
             wipe(*(key.outgoing for key in keys.values()))
             reply = Reply(wire.to_bytes(upload), payload)
@@ -275,21 +263,7 @@ class Site:
             raise PolicyRefused(f"site {self.name!r} has data of another schema than the study")
         if book.index.session(offer.session_id).last is not None:
             raise StateError("the session is known to the journal but its state is lost: offer a new session")
-        box_key = BoxKey.generate()
-        groups = tuple(
-            group for group in self._groups if any(group in question.groups for question in policy.plan)
-        )
-        advertisement = m.Advertisement(
-            site=self.name,
-            session_id=offer.session_id,
-            roster=offer.roster,
-            policy=policy.digest,
-            box_key=box_key.public_bytes(),
-            groups=groups,
-            signature=bytes(64),
-        )
-        signature = self._identity.sign("advertisement", *advertisement.signed())
-        advertisement = structs.replace(advertisement, signature=signature)
+        box_key, advertisement = advertise(self._identity, offer, self._groups)
         self._state = SiteState(
             site=self.name,
             session_id=offer.session_id,
@@ -309,71 +283,38 @@ class Site:
     def _take_advertisements(self, book: Book, data: bytes, message: m.Advertisements) -> bytes:
         state = self._fresh_state(book)
         then = transition(state.step, message).then
-        own_key = BoxKey.from_private_bytes(self._need_box_key(state)).public_bytes()
-        advertisements = message.advertisements
-        names = [advertisement.site for advertisement in advertisements]
-        if names != sorted(set(names)):
-            raise RequestRefused("the advertisements are not sorted, or one site is listed twice")
-        for advertisement in advertisements:
-            self._check_advertisement(state, advertisement)
-        own = next((a for a in advertisements if a.site == self.name), None)
-        if own is None or own.box_key != own_key:
-            raise RequestRefused("the advertisements do not have this site's own")
-        if len(names) < state.policy.smallest_cohort:
-            raise RequestRefused(
-                f"{len(names)} sites advertised, at least {state.policy.smallest_cohort} are needed"
-            )
-        session = session_digest(state.session_id, self._roster, state.policy, advertisements)
-        pairs: dict[str, Secret] = {}
-        boxes = []
-        for advertisement in advertisements:
-            if self._roster.index(advertisement.site) > self._roster.index(self.name):
-                peer = advertisement.site
-                pairs[peer] = draw_secret(self._entropy)
-                info = pair_info(session, self.name, peer)
-                sealed = seal_pair(pairs[peer], peer, advertisement.box_key, info)
-                signature = self._identity.sign("sealed pair", session, self.name, peer, sealed)
-                boxes.append(m.SealedPair(self.name, peer, sealed, signature))
-        reply = m.SealedPairs(session=session, site=self.name, boxes=tuple(boxes))
+        check_advertisements(
+            message.advertisements,
+            me=self.name,
+            box_key=self._box_key(state),
+            session_id=state.session_id,
+            roster=self._roster,
+            policy=state.policy,
+        )
+        session = session_digest(state.session_id, self._roster, state.policy, message.advertisements)
+        pairs, boxes = seal_pairs(
+            self._identity, self._roster, session, message.advertisements, self._entropy
+        )
+        reply = m.SealedPairs(session=session, site=self.name, boxes=boxes)
         answer = self._record(book, message, data, then, reply)
         state.session = session
         state.pairs = pairs
-        state.groups = {advertisement.site: advertisement.groups for advertisement in advertisements}
+        state.groups = {a.site: a.groups for a in message.advertisements}
         return answer
-
-    def _check_advertisement(self, state: SiteState, advertisement: m.Advertisement) -> None:
-        site = advertisement.site
-        self._roster.verify(site, advertisement.signature, "advertisement", *advertisement.signed())
-        mine = (state.session_id, self._roster.digest, state.policy.digest)
-        if (advertisement.session_id, advertisement.roster, advertisement.policy) != mine:
-            raise PeerError(
-                f"the advertisement of site {site!r} is for another session, roster or policy", peers=(site,)
-            )
 
     def _take_boxes(self, book: Book, data: bytes, message: m.Boxes) -> bytes:
         state = self._fresh_state(book)
         then = transition(state.step, message).then
         if message.session != state.session:
             raise RequestRefused("the boxes are of another session")
-        box_key = BoxKey.from_private_bytes(self._need_box_key(state))
-        received: dict[str, Secret] = {}
-        bad: list[str] = []
-        for box in message.boxes:
-            sender = box.sender
-            if box.receiver != self.name or sender in received or sender in bad:
-                raise RequestRefused("a box is for another site, or a sender is listed twice")
-            if sender not in state.groups or self._roster.index(sender) >= self._roster.index(self.name):
-                raise RequestRefused(f"a box is from {sender!r}, which has none to seal for this site")
-            try:
-                self._roster.verify(
-                    sender, box.signature, "sealed pair", state.session, sender, self.name, box.sealed
-                )
-                received[sender] = box_key.open(box.sealed, pair_info(state.session, sender, self.name))
-            except PeerError:
-                bad.append(sender)
-        if bad:
-            wipe(*received.values())
-            raise PeerError(f"the boxes of {bad} are wrong: send them again", peers=tuple(bad))
+        received = open_pairs(
+            message.boxes,
+            me=self.name,
+            box_key=self._box_key(state),
+            session=state.session,
+            roster=self._roster,
+            advertised=state.groups,
+        )
         peers = tuple(sorted({*state.pairs, *received}))
         receipt = m.Receipt(
             session=state.session,
@@ -430,7 +371,7 @@ class Site:
                 f"{state.policy.smallest_cohort} are needed"
             )
         if missing := tuple(peer for peer in participants if peer not in {*state.pairs, self.name}):
-            raise RequestRefused(f"this site holds no pair secret with {list(missing)}")
+            raise RequestRefused(f"this site holds no pair secret with {list(missing)}", peers=missing)
         context = round_context(
             state.session, request.round, state.policy, question, request.body, participants
         )
@@ -462,97 +403,6 @@ class Site:
                 f"would differ by a few sites"
             )
 
-    def _step_pairs(self, request: m.UploadRequest) -> tuple[dict[str, Secret], dict[str, PairKeys]]:
-        """The pair secrets of the round after the one asked, and the keys of that round."""
-        state = self._need_state()
-        context = round_context(
-            state.session,
-            request.round,
-            state.policy,
-            state.policy.question(request.kind),
-            request.body,
-            request.participants,
-        )
-        pairs: dict[str, Secret] = {}
-        keys: dict[str, PairKeys] = {}
-        for peer, secret in state.pairs.items():
-            pair = secret
-            for number in range(state.ratchet, request.round):
-                pair = _replace(pair, step_pair(pair, state.session, number), keep=secret)
-            if peer in request.participants:
-                keys[peer] = pair_keys(pair, context, self.name, peer)
-            pairs[peer] = _replace(pair, step_pair(pair, state.session, request.round), keep=secret)
-        return pairs, keys
-
-    def _mask(self, opened: OpenRound, lanes: Lanes) -> bytes:
-        mine = self._roster.index(self.name)
-        after = [key for peer, key in opened.mask_keys.items() if self._roster.index(peer) > mine]
-        before = [key for peer, key in opened.mask_keys.items() if self._roster.index(peer) < mine]
-        add, subtract = concatenate([opened.self_seed, *after]), concatenate(before)
-        _core.add_masks(lanes, add, subtract)
-        _core.wipe(add)
-        _core.wipe(subtract)
-        return _core.pack(lanes, bits=self._need_state().policy.bits)
-
-    def _make_upload(self, opened: OpenRound, payload: bytes, outgoing: dict[str, Secret]) -> m.Upload:
-        policy, context, peers = self._need_state().policy, opened.context, opened.peers
-        steps = policy.links(len(opened.participants))
-        first = opened.link.reveal() if opened.link is not None else b""
-        links = [Secret(chain_end(first, step)) for step in range(steps)]
-        secrets = [opened.self_seed, *opened.mask_keys.values(), *links]
-        shares = self._split(secrets, peers, policy.threshold)
-        references, boxes = [], []
-        for peer, vector in zip(peers, shares, strict=True):
-            leaves = self._leaves(context, self.name, peer, vector)
-            root, _ = merkle.root_and_paths(leaves)
-            header = box_header(context, self.name, peer)
-            box = seal_shares(outgoing[peer], header, vector, self._entropy)
-            references.append(m.BoxReference(box=body_digest(box), root=root))
-            boxes.append(box)
-        summary = m.UploadSummary(
-            session=context.session,
-            round=context.round,
-            site=self.name,
-            question=context.question,
-            cohort=context.cohort,
-            payload=body_digest(payload),
-            self_commitment=commit_self_seed(
-                context.session, context.round, self.name, opened.self_seed.reveal()
-            ),
-            pair_commitments=tuple(
-                commit_mask_key(context.session, context.round, self.name, peer, key.reveal())
-                for peer, key in opened.mask_keys.items()
-            ),
-            chain_end=chain_end(first, steps) if first else None,
-            boxes=tuple(references),
-        )
-        signature = self._identity.sign("upload", summary.digest)
-        return m.Upload(summary=summary, signature=signature, boxes=tuple(boxes))
-
-    def _split(self, secrets: Sequence[Secret], peers: Sequence[str], threshold: int) -> list[bytes]:
-        """For each peer, its shares of all secrets, one after the other.
-
-        This site counts as a holder too, so that t participants are enough to share among; it keeps nothing.
-        """
-        joined = concatenate(list(secrets))
-        shares = _core.shamir_split(
-            joined,
-            [self._roster.point(name) for name in (*peers, self.name)],
-            threshold=threshold,
-            seed=draw(self._entropy, SECRET_BYTES),
-        )
-        _core.wipe(joined)
-        rows = [row.tobytes() for row in shares[:-1]]
-        _core.wipe(shares.data)
-        return rows
-
-    @staticmethod
-    def _leaves(context: RoundContext, dealer: str, holder: str, vector: bytes) -> list[bytes]:
-        return [
-            share_leaf(context.session, context.round, dealer, holder, index, vector[at : at + SECRET_BYTES])
-            for index, at in enumerate(range(0, len(vector), SECRET_BYTES))
-        ]
-
     # Confirm (R2), unmask (R3), recover (R4) -------------------------------------------------------------
 
     def _confirm(self, book: Book, data: bytes, request: m.ConfirmRequest) -> bytes:
@@ -572,18 +422,7 @@ class Site:
         statement = request.certificate.statement
         opened = self._accept(book, state, statement, in_it=True)
         check_certificate(request.certificate, self._roster, state.policy)
-        dropped = [peer for peer in opened.participants if peer not in statement.names]
-        surplus = len(dropped) < state.policy.links(len(opened.participants))
-        reply = m.Unmasking(
-            session=state.session,
-            round=statement.round,
-            site=self.name,
-            self_seed=opened.self_seed.reveal(),
-            pair_keys=tuple(opened.mask_keys[peer].reveal() for peer in dropped),
-            link=(
-                chain_end(opened.link.reveal(), len(dropped)) if opened.link is not None and surplus else None
-            ),
-        )
+        reply = unmask(opened, self.name, statement, state.policy)
         return self._record(book, request, data, then, reply, statement=statement)
 
     def _recover(self, book: Book, data: bytes, request: m.RecoverRequest) -> bytes:
@@ -592,59 +431,10 @@ class Site:
         statement, vanished = request.certificate.statement, request.vanished.site
         opened = self._accept(book, state, statement, in_it=False)
         check_certificate(request.certificate, self._roster, state.policy)
-        if vanished == self.name:
-            raise RequestRefused("this site is asked to recover itself")
-        certified = {survivor.site: survivor.upload for survivor in statement.survivors}
-        if certified.get(vanished) != request.vanished.digest:
-            raise RequestRefused(f"site {vanished!r} is no survivor with this upload", peers=(vanished,))
         if vanished in book.index.session(state.session_id).recovered:
             raise RequestRefused(f"site {vanished!r} was recovered here already, by another request")
-        dealer_peers = [name for name in opened.participants if name != vanished]
-        if len(request.vanished.boxes) != len(dealer_peers):
-            raise RequestRefused(f"the upload of site {vanished!r} has too few boxes", peers=(vanished,))
-        reference = request.vanished.boxes[dealer_peers.index(self.name)]
-        if body_digest(request.box) != reference.box:
-            raise RequestRefused(f"the box is not the one that site {vanished!r} uploaded")
-        fault, shares = self._open_shares(state, opened, request, reference, dealer_peers)
-        reply = m.Recovery(
-            session=state.session,
-            round=statement.round,
-            site=self.name,
-            vanished=vanished,
-            shares=shares,
-            fault=fault,
-        )
+        reply = give_shares(opened, self.name, statement, request.vanished, request.box, state.policy)
         return self._record(book, request, data, then, reply, statement=statement, vanished=vanished)
-
-    def _open_shares(
-        self,
-        state: SiteState,
-        opened: OpenRound,
-        request: m.RecoverRequest,
-        reference: m.BoxReference,
-        dealer_peers: Sequence[str],
-    ) -> tuple[str, tuple[m.ProvedShare, ...]]:
-        """The proved shares of what the vanished site would have revealed, or the fault of its box."""
-        vanished, context = request.vanished.site, opened.context
-        links = state.policy.links(len(opened.participants))
-        count = 1 + len(dealer_peers) + links
-        try:
-            vector = open_shares(
-                opened.incoming[vanished], box_header(context, vanished, self.name), request.box
-            )
-        except PeerError:
-            return "box", ()
-        if len(vector) != count * SECRET_BYTES:
-            return "root", ()
-        wanted = revealed_secrets(dealer_peers, request.certificate.statement.names, links)
-        leaves = self._leaves(context, vanished, self.name, vector)
-        root, paths = merkle.root_and_paths(leaves, wanted)
-        if root != reference.root:
-            return "root", ()
-        return "", tuple(
-            m.ProvedShare(share=vector[index * SECRET_BYTES : (index + 1) * SECRET_BYTES], path=path)
-            for index, path in zip(wanted, paths, strict=True)
-        )
 
     def _accept(self, book: Book, state: SiteState, statement: m.Statement, *, in_it: bool) -> OpenRound:
         """Check a statement as R2 demands and give the round that it closes.
@@ -777,29 +567,10 @@ class Site:
         return self._state
 
     @staticmethod
-    def _need_box_key(state: SiteState) -> bytes:
+    def _box_key(state: SiteState) -> BoxKey:
         if state.box_key is None:
             raise StateError("the ephemeral key of this session is wiped")
-        return state.box_key.reveal()
-
-
-def revealed_secrets(dealer_peers: Sequence[str], survivors: Sequence[str], links: int) -> list[int]:
-    """The indices of the secrets that a survivor reveals, among its self seed, mask keys and chain links.
-
-    dealer_peers    the other participants, in order
-    survivors       U3
-    links           T, or 0 where there is no chain
-    """
-    dropped = [1 + place for place, peer in enumerate(dealer_peers) if peer not in survivors]
-    surplus = [1 + len(dealer_peers) + len(dropped)] if len(dropped) < links else []
-    return [0, *dropped, *surplus]
-
-
-def _replace(old: Secret, new: Secret, *, keep: Secret) -> Secret:
-    """Wipe an intermediate secret once its successor exists."""
-    if old is not keep:
-        old.wipe()
-    return new
+        return BoxKey.from_private_bytes(state.box_key.reveal())
 
 
 def _request_digest(data: bytes) -> bytes:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from sordino.errors import StateError
 from sordino.protocol.keys import RoundContext
 from sordino.protocol.policy import Policy
-from sordino.protocol.secret import Secret
+from sordino.protocol.secret import Secret, wipe
 
 STATE_VERSION = 1
 
@@ -79,13 +79,6 @@ class SiteState(Struct):
         if self.open is not None:
             self.open.wipe()
             self.open = None
-
-
-def wipe(*secrets: Secret | None) -> None:
-    """Overwrite each secret that there is."""
-    for secret in secrets:
-        if secret is not None:
-            secret.wipe()
 
 
 def dump_state(state: SiteState) -> bytes:

@@ -1,0 +1,120 @@
+"""A site's part in set-up: advertise a box key, seal pair secrets to it, open what peers sealed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from msgspec import structs
+
+from sordino.errors import PeerError, RequestRefused
+from sordino.protocol import messages as m
+from sordino.protocol.keys import BoxKey, Entropy, Identity, Roster, draw_secret, seal_pair
+from sordino.protocol.policy import Policy
+from sordino.protocol.secret import Secret, wipe
+from sordino.protocol.transcript import pair_info
+
+
+def advertise(identity: Identity, offer: m.Offer, groups: Sequence[str]) -> tuple[BoxKey, m.Advertisement]:
+    """A fresh box key and its signed advertisement, with the planned lane groups among the site's own."""
+    box_key = BoxKey.generate()
+    planned = {group for question in offer.policy.plan for group in question.groups}
+    advertisement = m.Advertisement(
+        site=identity.name,
+        session_id=offer.session_id,
+        roster=offer.roster,
+        policy=offer.policy.digest,
+        box_key=box_key.public_bytes(),
+        groups=tuple(group for group in groups if group in planned),
+        signature=bytes(64),
+    )
+    signature = identity.sign("advertisement", *advertisement.signed())
+    return box_key, structs.replace(advertisement, signature=signature)
+
+
+def check_advertisement(
+    advertisement: m.Advertisement, session_id: bytes, roster: Roster, policy: Policy
+) -> None:
+    """Raise a `PeerError` that names the site unless it signed this for this session and these terms."""
+    site = advertisement.site
+    roster.verify(site, advertisement.signature, "advertisement", *advertisement.signed())
+    mine = (session_id, roster.digest, policy.digest)
+    if (advertisement.session_id, advertisement.roster, advertisement.policy) != mine:
+        raise PeerError(
+            f"the advertisement of site {site!r} is for another session, roster or policy", peers=(site,)
+        )
+
+
+def check_advertisements(
+    advertisements: Sequence[m.Advertisement],
+    *,
+    me: str,
+    box_key: BoxKey,
+    session_id: bytes,
+    roster: Roster,
+    policy: Policy,
+) -> None:
+    """Raise a `PeerError` unless these may be all advertisements of the session, with this site's own."""
+    names = [advertisement.site for advertisement in advertisements]
+    if names != sorted(set(names)):
+        raise RequestRefused("the advertisements are not sorted, or one site is listed twice")
+    for advertisement in advertisements:
+        check_advertisement(advertisement, session_id, roster, policy)
+    own = next((advertisement for advertisement in advertisements if advertisement.site == me), None)
+    if own is None or own.box_key != box_key.public_bytes():
+        raise RequestRefused("the advertisements do not have this site's own")
+    if len(names) < policy.smallest_cohort:
+        raise RequestRefused(f"{len(names)} sites advertised, at least {policy.smallest_cohort} are needed")
+
+
+def seal_pairs(
+    identity: Identity,
+    roster: Roster,
+    session: bytes,
+    advertisements: Sequence[m.Advertisement],
+    entropy: Entropy,
+) -> tuple[dict[str, Secret], tuple[m.SealedPair, ...]]:
+    """A fresh pair secret for each later site of the roster, and the signed boxes that carry them."""
+    pairs: dict[str, Secret] = {}
+    boxes: list[m.SealedPair] = []
+    me = identity.name
+    for advertisement in advertisements:
+        peer = advertisement.site
+        if roster.index(peer) > roster.index(me):
+            pairs[peer] = draw_secret(entropy)
+            sealed = seal_pair(pairs[peer], peer, advertisement.box_key, pair_info(session, me, peer))
+            signature = identity.sign("sealed pair", session, me, peer, sealed)
+            boxes.append(m.SealedPair(me, peer, sealed, signature))
+    return pairs, tuple(boxes)
+
+
+def open_pairs(
+    boxes: Sequence[m.SealedPair],
+    *,
+    me: str,
+    box_key: BoxKey,
+    session: bytes,
+    roster: Roster,
+    advertised: Collection[str],
+) -> dict[str, Secret]:
+    """The pair secrets sealed to this site by earlier sites of the roster.
+
+    Raises `RequestRefused` for a box that cannot be meant for this site, and a `PeerError` that names every
+    sender whose box is not signed or does not open, so that it can be sent again.
+    """
+    received: dict[str, Secret] = {}
+    bad: list[str] = []
+    for box in boxes:
+        sender = box.sender
+        if box.receiver != me or sender in received or sender in bad:
+            raise RequestRefused("a box is for another site, or a sender is listed twice")
+        if sender not in advertised or roster.index(sender) >= roster.index(me):
+            raise RequestRefused(f"a box is from {sender!r}, which has none to seal for this site")
+        try:
+            roster.verify(sender, box.signature, "sealed pair", session, sender, me, box.sealed)
+            received[sender] = box_key.open(box.sealed, pair_info(session, sender, me))
+        except PeerError:
+            bad.append(sender)
+    if bad:
+        wipe(*received.values())
+        raise PeerError(f"the boxes of {bad} are wrong: send them again", peers=tuple(bad))
+    return received

@@ -1,0 +1,126 @@
+"""A site's upload (R1): step the pair secrets, mask the lanes, share and commit to what may be revealed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from sordino import _core
+from sordino.protocol import merkle
+from sordino.protocol import messages as m
+from sordino.protocol.commitment import chain_end, commit_mask_key, commit_self_seed, share_leaf
+from sordino.protocol.keys import (
+    Entropy,
+    Identity,
+    PairKeys,
+    Roster,
+    RoundContext,
+    draw,
+    pair_keys,
+    seal_shares,
+    step_pair,
+)
+from sordino.protocol.lanes import Lanes
+from sordino.protocol.policy import Policy
+from sordino.protocol.secret import SECRET_BYTES, Secret, concatenate, wipe
+from sordino.protocol.state import OpenRound
+from sordino.protocol.transcript import body_digest, box_header
+
+
+def step_pairs(
+    pairs: Mapping[str, Secret], ratchet: int, context: RoundContext, me: str, participants: Iterable[str]
+) -> tuple[dict[str, Secret], dict[str, PairKeys]]:
+    """The pair secrets of the round after `context.round`, and the keys of that round with each participant.
+
+    pairs, ratchet    the pair secrets, and the round that they are of; they are left as they are
+    """
+    after: dict[str, Secret] = {}
+    keys: dict[str, PairKeys] = {}
+    for peer, pair in pairs.items():
+        secret = Secret(pair.reveal())
+        for number in range(ratchet, context.round):
+            secret = _step(secret, context.session, number)
+        if peer in participants:
+            keys[peer] = pair_keys(secret, context, me, peer)
+        after[peer] = _step(secret, context.session, context.round)
+    return after, keys
+
+
+def mask(opened: OpenRound, roster: Roster, me: str, lanes: Lanes) -> None:
+    """Add the self mask and the pair masks to `lanes`, in place: plus towards later sites, else minus."""
+    mine = roster.index(me)
+    after = [key for peer, key in opened.mask_keys.items() if roster.index(peer) > mine]
+    before = [key for peer, key in opened.mask_keys.items() if roster.index(peer) < mine]
+    add, subtract = concatenate([opened.self_seed, *after]), concatenate(before)
+    _core.add_masks(lanes, add, subtract)
+    _core.wipe(add)
+    _core.wipe(subtract)
+
+
+def make_upload(
+    opened: OpenRound,
+    payload: bytes,
+    outgoing: Mapping[str, Secret],
+    *,
+    identity: Identity,
+    roster: Roster,
+    policy: Policy,
+    entropy: Entropy,
+) -> m.Upload:
+    """The signed upload: commitments, and for each peer a box of its shares under `outgoing[peer]`."""
+    me, context, peers = identity.name, opened.context, opened.peers
+    steps = policy.links(len(opened.participants))
+    first = opened.link.reveal() if opened.link is not None else None
+    links = [Secret(chain_end(first, step)) for step in range(steps)] if first is not None else []
+    secrets = [opened.self_seed, *opened.mask_keys.values(), *links]
+    # This site counts as a holder too, so that t participants are enough to share among; it keeps nothing.
+    points = [roster.point(name) for name in (*peers, me)]
+    shares = _split(secrets, points, policy.threshold, entropy)
+    wipe(*links)
+    references, boxes = [], []
+    for peer, vector in zip(peers, shares, strict=False):
+        root, _ = merkle.root_and_paths(share_leaves(context, me, peer, vector))
+        box = seal_shares(outgoing[peer], box_header(context, me, peer), vector, entropy)
+        references.append(m.BoxReference(box=body_digest(box), root=root))
+        boxes.append(box)
+    place = (context.session, context.round)
+    summary = m.UploadSummary(
+        session=context.session,
+        round=context.round,
+        site=me,
+        question=context.question,
+        cohort=context.cohort,
+        payload=body_digest(payload),
+        self_commitment=commit_self_seed(*place, me, opened.self_seed.reveal()),
+        pair_commitments=tuple(
+            commit_mask_key(*place, me, peer, key.reveal()) for peer, key in opened.mask_keys.items()
+        ),
+        chain_end=chain_end(first, steps) if first is not None else None,
+        boxes=tuple(references),
+    )
+    signature = identity.sign("upload", summary.digest)
+    return m.Upload(summary=summary, signature=signature, boxes=tuple(boxes))
+
+
+def share_leaves(context: RoundContext, dealer: str, holder: str, vector: bytes) -> list[bytes]:
+    """The Merkle leaves of a holder's shares, which lie one after the other in `vector`."""
+    return [
+        share_leaf(context.session, context.round, dealer, holder, index, vector[at : at + SECRET_BYTES])
+        for index, at in enumerate(range(0, len(vector), SECRET_BYTES))
+    ]
+
+
+def _split(secrets: Sequence[Secret], points: Sequence[int], threshold: int, entropy: Entropy) -> list[bytes]:
+    """For each point, its shares of all secrets, one after the other."""
+    joined = concatenate(secrets)
+    seed = bytearray(draw(entropy, SECRET_BYTES))
+    shares = _core.shamir_split(joined, points, threshold=threshold, seed=seed)
+    rows = [row.tobytes() for row in shares]
+    for buffer in (joined, seed, shares.data):
+        _core.wipe(buffer)
+    return rows
+
+
+def _step(secret: Secret, session: bytes, number: int) -> Secret:
+    stepped = step_pair(secret, session, number)
+    secret.wipe()
+    return stepped

@@ -1,9 +1,9 @@
 # make demo     the whole study in one process
 # make test     the test suite
-# make check    linters, types, import contracts, C++ format, a build with warnings as errors
+# make check    linters, types, import contracts, C++ format and analysis, a build with warnings as errors
 # make format   rewrite sources in the project's format
 # make .venv    only the environment in .venv; edits of Python files take effect at once, and after edits of
-#               C++ files run it again: it rebuilds what its stamp is older than
+#               C++ files any of these targets builds what has changed
 # make clean    forget .venv and build
 #
 # Needs Python 3.11 or newer with headers and venv, a C++20 compiler and make; the rest comes through pip.
@@ -12,43 +12,58 @@ PYTHON ?= python3
 WORKERS ?= 2
 
 bin := .venv/bin
-native := pyproject.toml CMakeLists.txt $(shell find cpp -type f)
-cxx := $(shell find cpp -name '*.cpp' -o -name '*.hpp')
+pip := $(bin)/python -m pip --disable-pip-version-check --quiet
+native := CMakeLists.txt $(shell find cpp -type f)
+cxx := $(filter %.cpp %.hpp,$(native))
+sources := $(filter cpp/src/%.cpp,$(native))
+
+# $(call listed,EXPRESSION): requirements out of pyproject.toml, for `pip install --requirement`.
+listed = $(bin)/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); \
+  print(*($(1)), sep='\n')"
 
 .PHONY: demo test check format clean .venv
 
 .venv: .venv/.base
 
-# Each stamp installs the package too: the sources may have changed since the other one was made.
-.venv/.base: $(native)
+# The build backend stays in .venv, so that a rebuild compiles only what has changed.
+.venv/.tools: pyproject.toml
 	@test -x $(bin)/python || $(PYTHON) -m venv .venv
-	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@$(call listed,p['build-system']['requires']) > .venv/tools.txt
+	$(pip) install --requirement .venv/tools.txt 'cmake>=3.26' ninja
 	@touch $@
 
-.venv/.test: .venv/.base
-	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+.venv/.base: .venv/.tools $(native)
+	$(pip) install --no-build-isolation --editable .
 	@touch $@
 
-.venv/.dev: .venv/.base
-	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,dev]'
+.venv/.test .venv/.dev: .venv/.%: .venv/.tools
+	@$(call listed,p['project']['optional-dependencies']['$*']) > .venv/$*.txt
+	$(pip) install --requirement .venv/$*.txt
 	@touch $@
 
 demo: .venv/.base
 	$(bin)/sordino demo
 
-test: .venv/.test
+test: .venv/.base .venv/.test
 	$(bin)/python -m pytest --numprocesses $(WORKERS)
 
-check: .venv/.dev
+check: .venv/.base .venv/.test .venv/.dev build/.tidied
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 	$(bin)/lint-imports
 	$(bin)/clang-format --dry-run -Werror $(cxx)
-	$(bin)/cmake -S . -B build/check -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(bin))/ninja \
+
+build/.werror: $(native) .venv/.tools
+	$(bin)/cmake -S . -B build/werror -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(bin))/ninja \
 	  -DSORDINO_WERROR=ON -DSORDINO_PYTHON=ON -DPython_EXECUTABLE=$(abspath $(bin))/python \
 	  -Dpybind11_DIR=$$($(bin)/python -m pybind11 --cmakedir) --log-level=WARNING
-	$(bin)/cmake --build build/check -- --quiet
+	$(bin)/cmake --build build/werror
+	@touch $@
+
+build/.tidied: build/.werror .clang-tidy .venv/.dev
+	$(bin)/clang-tidy -p build/werror --quiet $(sources)
+	@touch $@
 
 format: .venv/.dev
 	$(bin)/ruff check --fix-only .

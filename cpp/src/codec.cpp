@@ -90,8 +90,8 @@ void encode_any(std::span<const Real> values, std::span<Lane> lanes, const Fixed
         const std::uint64_t word = rounding.offset + start;  // two to a block
         const Position position{
             .stream = rounding.stream, .block = word / 2, .byte = static_cast<unsigned>(word % 2) * 8};
-        keystream(rounding.seed, {reinterpret_cast<std::uint8_t*>(words.data()), count * sizeof(std::uint64_t)},
-                  position);
+        keystream(rounding.seed,
+                  {reinterpret_cast<std::uint8_t*>(words.data()), count * sizeof(std::uint64_t)}, position);
         for (std::size_t i = 0; i < count; ++i) {
             // floor(y) + [u < y - floor(y)] and not floor(y + u): that sum could round up past ceil(y).
             const double y = scaled(values[start + i]);
@@ -213,7 +213,8 @@ void decode(std::span<const std::uint64_t> lanes, std::span<double> out, unsigne
 std::size_t packed_size(std::size_t lanes, unsigned bits) {
     check_bits<std::uint64_t>(bits);
     std::size_t total = 0;
-    if (__builtin_mul_overflow(lanes, std::size_t{bits}, &total) || total > static_cast<std::size_t>(-8)) {
+    if (__builtin_mul_overflow(lanes, std::size_t{bits}, &total) ||
+        total > std::numeric_limits<std::size_t>::max() - 7) {
         throw InvalidArgument("lanes: too many to pack");
     }
     return (total + 7) / 8;

@@ -16,7 +16,7 @@ namespace sordino {
 namespace {
 
 // Half of the smallest first-level cache: the tile stays there while the seeds pass over it.
-constexpr std::size_t tile_bytes = 16 * 1024;
+constexpr std::size_t tile_bytes = std::size_t{16} * 1024;
 
 // The expanded keys of one side of the sum.
 class Schedules {
@@ -128,13 +128,17 @@ void run(std::span<Lane> lanes, std::span<const std::uint8_t> add, std::span<con
         const std::size_t count = std::min<std::size_t>(lanes.size(), share * tile - position % tile);
         const std::span<Lane> part = lanes.first(count);
         lanes = lanes.subspan(count);
-        try {
-            if (lanes.empty()) throw std::system_error(std::error_code());
-            threads.emplace_back([&masking, part, position] { masking.apply(part, position); });
-        } catch (const std::system_error&) {
-            // The last part, or the system gives no more threads: the caller's own thread does it.
-            masking.apply(part, position);
+        bool handed_over = false;
+        if (!lanes.empty()) {  // the last part is for the caller's own thread
+            try {
+                threads.emplace_back([&masking, part, position] { masking.apply(part, position); });
+                handed_over = true;
+            } catch (const std::system_error&) {
+                // The system gives no more threads. Half a mask would be worse than a slow one.
+                handed_over = false;
+            }
         }
+        if (!handed_over) masking.apply(part, position);
         position += count;
     }
 }

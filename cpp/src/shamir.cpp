@@ -1,7 +1,6 @@
 #include "sordino/shamir.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -47,20 +46,22 @@ static_assert(multiply_public(0xBEEF, inverse_public(0xBEEF)) == 1);
 // Limbs that are combined at a time: a run of all rows stays in the cache while outputs are made from it.
 constexpr std::size_t run_limbs = 256;
 
+// In the field to add is to xor, so rows are bytes and need no alignment.
+void add_row(std::uint8_t* __restrict sum, const std::uint8_t* __restrict row, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) sum[i] = static_cast<std::uint8_t>(sum[i] ^ row[i]);
+}
+
 // sum += sum_j weight_j row_j for `count` limbs, by the bits of the public weights from the highest down
 // (Horner in x): sixteen multiplications by x in all, however many the rows. Only the weights steer it.
 void add_combination(std::span<const Element> weights, const std::uint8_t* rows, std::size_t row_bytes,
                      std::size_t count, Element* sum) {
-    Element row[run_limbs];
     for (unsigned bit = field_bits; bit-- > 0;) {
         for (std::size_t i = 0; i < count; ++i) sum[i] = times_x(sum[i]);
         for (std::size_t j = 0; j < weights.size(); ++j) {
             if (((weights[j] >> bit) & 1) == 0) continue;
-            std::memcpy(row, rows + j * row_bytes, count * sizeof(Element));
-            for (std::size_t i = 0; i < count; ++i) sum[i] = static_cast<Element>(sum[i] ^ row[i]);
+            add_row(reinterpret_cast<std::uint8_t*>(sum), rows + j * row_bytes, count * sizeof(Element));
         }
     }
-    wipe(row, sizeof row);
 }
 
 void check_points(std::span<const std::uint16_t> points) {
@@ -111,7 +112,7 @@ void shamir_split(std::span<const std::uint8_t> secrets, std::span<const std::ui
     for (std::size_t start = 0; start < row_bytes; start += sizeof sum) {
         const std::size_t bytes = std::min(sizeof sum, row_bytes - start);
         for (std::size_t i = 0; i < points.size(); ++i) {
-            std::fill(std::begin(sum), std::end(sum), Element{0});
+            std::ranges::fill(sum, Element{0});
             add_combination({powers.data() + i * threshold, threshold}, rows.data() + start, row_bytes,
                             bytes / sizeof(Element), sum);
             std::memcpy(shares.data() + i * row_bytes + start, sum, bytes);
@@ -145,7 +146,7 @@ void shamir_combine(std::span<const std::uint16_t> points, std::span<const std::
     Element sum[run_limbs];
     for (std::size_t start = 0; start < row_bytes; start += sizeof sum) {
         const std::size_t bytes = std::min(sizeof sum, row_bytes - start);
-        std::fill(std::begin(sum), std::end(sum), Element{0});
+        std::ranges::fill(sum, Element{0});
         add_combination(weights, shares.data() + start, row_bytes, bytes / sizeof(Element), sum);
         std::memcpy(secrets.data() + start, sum, bytes);
     }

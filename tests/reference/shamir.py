@@ -25,7 +25,7 @@ def multiply(a: int, b: int) -> int:
 def power(a: int, exponent: int) -> int:
     """Multiply `exponent` times."""
     result = 1
-    for bit in bin(exponent)[2:]:
+    for bit in f"{exponent:b}":
         result = multiply(result, result)
         if bit == "1":
             result = multiply(result, a)

@@ -141,7 +141,7 @@ def document(name: str) -> str:
     make = FILES[name]
     content = {
         "about": (make.__doc__ or "").strip(),
-        "made_by": "tests/reference/vectors.py, from the references beside it; inputs are SHAKE-256 of labels",
+        "made_by": "tests/reference/vectors.py, by the references beside it; inputs are SHAKE-256",
         "cases": make(),
     }
     return json.dumps(content, indent=1) + "\n"

@@ -26,7 +26,7 @@ struct FixedPoint {
     double scale;         // units per 1.0
     std::int64_t weight;  // multiplied after rounding, so that a sum of weighted lanes is exact
     bool saturate = false;
-    std::optional<StochasticRounding> rounding{};  // absent: to nearest, ties to even
+    std::optional<StochasticRounding> rounding = std::nullopt;  // then: to nearest, ties to even
 };
 
 // lanes[i] = round(values[i] * scale) * weight mod 2^w.

@@ -5,45 +5,37 @@
 
 namespace sordino {
 
-// The destructors are defined in error.cpp so that each type's identity lives in one object file.
-
 class Error : public std::runtime_error {
 public:
     using std::runtime_error::runtime_error;
-    ~Error() override;
 };
 
 class LocalError : public Error {
 public:
     using Error::Error;
-    ~LocalError() override;
 };
 
 // An argument has a wrong length or range; the message starts with its name.
 class InvalidArgument : public LocalError {
 public:
     using LocalError::LocalError;
-    ~InvalidArgument() override;
 };
 
 // A value is NaN, infinite, outside the clip, or does not fit its lane.
 class ValueOutOfRange : public InvalidArgument {
 public:
     using InvalidArgument::InvalidArgument;
-    ~ValueOutOfRange() override;
 };
 
 class PeerError : public Error {
 public:
     using Error::Error;
-    ~PeerError() override;
 };
 
 // Bytes from the other side that are truncated, oversized or not in canonical form.
 class MalformedMessage : public PeerError {
 public:
     using PeerError::PeerError;
-    ~MalformedMessage() override;
 };
 
 }  // namespace sordino

@@ -31,7 +31,7 @@ template <typename W>
 template <typename W>
 [[gnu::always_inline]] inline void transpose(W word[8]) {
     for (unsigned i = 0; i < 8; i += 2) swap_bits(word[i], word[i + 1], 0x5555555555555555, 1);
-    for (unsigned i : {0U, 1U, 4U, 5U}) swap_bits(word[i], word[i + 2], 0x3333333333333333, 2);
+    for (const unsigned i : {0U, 1U, 4U, 5U}) swap_bits(word[i], word[i + 2], 0x3333333333333333, 2);
     for (unsigned i = 0; i < 4; ++i) swap_bits(word[i], word[i + 4], 0x0F0F0F0F0F0F0F0F, 4);
 }
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import bit_packing
 
+from reference import bit_packing
 from sordino import _core
 from sordino.errors import InvalidArgument, MalformedMessage
 

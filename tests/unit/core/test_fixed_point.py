@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from reference import fixed_point
 
+from reference import fixed_point
 from sordino import _core
 from sordino.errors import InvalidArgument, ValueOutOfRange
 

@@ -11,8 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reference import aes256
 
+from reference import aes256
 from sordino import _core
 from sordino.errors import InvalidArgument
 

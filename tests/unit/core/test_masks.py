@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reference import masks
 
+from reference import masks
 from sordino import _core
 from sordino.errors import InvalidArgument
 
@@ -116,7 +117,7 @@ def test_a_vector_may_be_masked_in_pieces(width: Any, cuts: list[int], offset: i
     pieces = whole.copy()
     _core.add_masks(whole, add, subtract, offset=offset)
     edges = sorted([0, *cuts, 6000])
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         _core.add_masks(pieces[start:stop], add, subtract, offset=offset + start, threads=threads)
     assert np.array_equal(whole, pieces)
 

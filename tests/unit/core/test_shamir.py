@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import shamir
 
+from reference import shamir
 from sordino import _core
 from sordino.errors import InvalidArgument
 

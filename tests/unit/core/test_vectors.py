@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reference import vectors
 
+from reference import vectors
 from sordino import _core
 from sordino.errors import MalformedMessage
 

@@ -45,7 +45,7 @@ def sums_in(out):
 @pytest.mark.parametrize("policy", ["accept", "freeze"])
 def test_run_that_is_killed_again_and_again_ends_in_the_same_model(tmp_path, policy):
     more = MORE + (DROPOUT if policy == "accept" else "")
-    study = write_study(tmp_path, training="rounds = 25", policy=f'across_rounds = "{policy}"', more=more)
+    study = write_study(tmp_path, training="rounds = 35", policy=f'across_rounds = "{policy}"', more=more)
     finish(study, tmp_path / "whole")
     out, chance = tmp_path / "killed", random.Random(policy)
     kills = 0
@@ -60,7 +60,7 @@ def test_run_that_is_killed_again_and_again_ends_in_the_same_model(tmp_path, pol
         kills += process.wait() == -signal.SIGKILL
         process.communicate()
     assert kills >= 4
-    assert "bit for bit: 30 of 30" in finish(study, out)
+    assert "bit for bit: 40 of 40" in finish(study, out)
     for name in ("model.json", "metrics.json"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     events = [json.loads(line)["event"] for line in (out / "transcript.jsonl").read_text().splitlines()]

@@ -14,7 +14,7 @@ WORKERS ?= 2
 bin := .venv/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 native := CMakeLists.txt $(shell find cpp -type f)
-cxx := $(filter %.cpp %.hpp,$(native))
+cxx := $(filter %.cpp %.hpp,$(native)) tests/cpp/consumer.cpp
 sources := $(filter cpp/src/%.cpp,$(native))
 
 # $(call listed,EXPRESSION): requirements out of pyproject.toml, for `pip install --requirement`.
@@ -54,11 +54,13 @@ check: .venv/.base .venv/.test .venv/.dev build/.tidied
 	$(bin)/lint-imports
 	$(bin)/clang-format --dry-run -Werror $(cxx)
 
-build/.werror: $(native) .venv/.tools
+build/.werror: $(native) tests/cpp/consumer.cpp .venv/.tools
 	$(bin)/cmake -S . -B build/werror -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(bin))/ninja \
-	  -DSORDINO_WERROR=ON -DSORDINO_PYTHON=ON -DPython_EXECUTABLE=$(abspath $(bin))/python \
+	  -DSORDINO_WERROR=ON -DSORDINO_TESTS=ON -DSORDINO_PYTHON=ON \
+	  -DPython_EXECUTABLE=$(abspath $(bin))/python \
 	  -Dpybind11_DIR=$$($(bin)/python -m pybind11 --cmakedir) --log-level=WARNING
 	$(bin)/cmake --build build/werror
+	$(bin)/ctest --test-dir build/werror --output-on-failure
 	@touch $@
 
 build/.tidied: build/.werror .clang-tidy .venv/.dev

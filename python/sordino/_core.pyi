@@ -49,7 +49,7 @@ def add_masks(
     """Add the keystreams of the seeds in `add` to the lanes and subtract those in `subtract`, mod 2^w.
 
     Both hold any number of 32-byte seeds. Lane i reads, little-endian, the keystream bytes from
-    `(offset + i) * w / 8` on, so a vector may be masked in pieces. Any number of threads gives the same lanes.
+    `(offset + i) * w / 8` on, so a vector may be masked in pieces. The number of threads changes nothing.
     """
 
 def encode(
@@ -69,8 +69,8 @@ def encode(
     Rounding is to nearest, ties to even. With `rounding_seed` it is stochastic and unbiased: up with the
     probability of the fraction, decided by the top 53 bits of the keystream's 64-bit word `offset + i`.
 
-    Raises `ValueOutOfRange` for NaN or infinity, for `|value| > clip` unless `saturate`, for a negative weight,
-    and if `ceil(clip * scale) * weight` is not below 2^(w-1). The message gives an index, never a value.
+    Raises `ValueOutOfRange` for NaN or infinity, for `|value| > clip` unless `saturate`, for a negative
+    weight, and if `ceil(clip * scale) * weight` is not below 2^(w-1). The message gives an index, never a value.
     """
 
 def decode(lanes: _Lanes, *, bits: int, scale: float) -> NDArray[np.float64]:
@@ -94,7 +94,9 @@ def unpack_add(data: Buffer, lanes: _Lanes, *, bits: int) -> None:
 def unpack_subtract(data: Buffer, lanes: _Lanes, *, bits: int) -> None:
     """Subtract packed lanes from `lanes`, mod 2^w; otherwise as `unpack_add`."""
 
-def shamir_split(secrets: Buffer, points: Sequence[int], *, threshold: int, seed: Buffer) -> NDArray[np.uint8]:
+def shamir_split(
+    secrets: Buffer, points: Sequence[int], *, threshold: int, seed: Buffer
+) -> NDArray[np.uint8]:
     """Share S secrets of 32 bytes; return the shares, shape (points, S, 32).
 
     `points` are distinct integers from 1 to 65535. The polynomials' coefficients are the keystream of `seed`,

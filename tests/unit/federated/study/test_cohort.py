@@ -155,7 +155,9 @@ def test_missing_file_is_named_with_its_site(tmp_path):
         prepare(path)
 
 
-@pytest.mark.parametrize("content", [b"not gzip", gzip.compress(b"id,a\n1,2\n", mtime=0)[:-9], b"\x1f\x8b\x08\x00"])
+@pytest.mark.parametrize(
+    "content", [b"not gzip", gzip.compress(b"id,a\n1,2\n", mtime=0)[:-9], b"\x1f\x8b\x08\x00"]
+)
 def test_broken_gzip_file_is_refused(tmp_path, content):
     path = write_study(tmp_path)
     (tmp_path / "north.csv.gz").write_bytes(content)

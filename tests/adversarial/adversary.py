@@ -108,7 +108,7 @@ class Adversary:
             (index,) = (
                 index
                 for index in range(count)
-                if merkle.root_from(share_leaf(*place, index, share.share), index, share.path, count) == root
+                if merkle.root_from(share_leaf(*place)(index, share.share), index, share.path, count) == root
             )
             found.append(index)
         return found

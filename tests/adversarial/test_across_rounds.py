@@ -234,7 +234,9 @@ def test_one_liar_cannot_make_the_coordinator_adopt_a_statement() -> None:
     unsigned = replace(refusal, site="site02", signature=bytes(64))
     with pytest.raises(BadSignature):
         study.coordinator.receive("site02", wire.to_bytes(unsigned))
-    foreign = replace(refusal, site="site03", statement=replace(fewer, question=bytes(32)))
+    other = replace(fewer, question=bytes(32))
+    signature = identity("site03").sign("statement", other.digest)
+    foreign = replace(refusal, site="site03", statement=other, signature=signature)
     with pytest.raises(RequestRefused):
         study.coordinator.receive("site03", wire.to_bytes(foreign))
     assert study.round().survivors == study.names

@@ -29,7 +29,13 @@ from sordino.protocol.secret import Secret
 from sordino.protocol.site import Site
 from sordino.protocol.transcript import body_digest
 
-FLOOR = Floor(across_rounds=("freeze", "accept"), semi_honest=True, max_rounds=1_000_000, max_lanes=2**40)
+FLOOR = Floor(
+    min_colluders=0,
+    across_rounds=("freeze", "accept"),
+    semi_honest=True,
+    max_rounds=1_000_000,
+    max_lanes=2**40,
+)
 assert FLOOR.across_rounds == SIMULATION_FLOOR.across_rounds
 
 STEPS = ("advertise", "seal", "receipt", "upload", "confirm", "unmask", "recover")

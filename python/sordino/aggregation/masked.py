@@ -22,7 +22,9 @@ from sordino.protocol.keys import Identity, Roster
 from sordino.protocol.policy import Floor, Policy
 from sordino.protocol.site import Site
 
-SIMULATION_FLOOR = Floor(across_rounds=("freeze", "accept"), max_rounds=1_000_000, max_lanes=2**40)
+SIMULATION_FLOOR = Floor(
+    min_colluders=0, across_rounds=("freeze", "accept"), max_rounds=1_000_000, max_lanes=2**40
+)
 """The floor of simulated sites: whoever simulates has all the data anyway."""
 
 

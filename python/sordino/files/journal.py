@@ -7,6 +7,7 @@ what the answers themselves did; still it belongs to the site alone.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -52,7 +53,12 @@ class FileJournal(Journal):
                 f"the journal in {self._directory} cannot be locked: {error.strerror}"
             ) from None
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError as error:
+                raise JournalError(
+                    f"the journal in {self._directory} cannot be locked: {error.strerror}"
+                ) from None
             self._book.catch_up()
             yield self._book
         finally:
@@ -109,8 +115,10 @@ class _FileBook(Book):
                 directory.mkdir(mode=0o700)
                 sync_directory(self._replies)
             write_durably(directory / f"{entry.sequence}.data", reply.data)
+            payload = directory / f"{entry.sequence}.payload"
+            payload.unlink(missing_ok=True)  # one may be left of an entry that was never written
             if reply.payload and len(reply.payload) <= self._keep_bytes:
-                write_durably(directory / f"{entry.sequence}.payload", reply.payload)
+                write_durably(payload, reply.payload)
             self._append(msgspec.json.encode(entry) + b"\n")
         except OSError as error:
             raise JournalError(f"the journal {self._path} cannot be written: {error.strerror}") from None
@@ -121,11 +129,14 @@ class _FileBook(Book):
         new = self._read == 0
         handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            written = os.write(handle, line)
-            if written != len(line):
+            try:
+                if os.write(handle, line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(handle)
+            except OSError:
+                # What may not be on disk must not be found by the next reader: it would answer unflushed.
                 os.ftruncate(handle, self._read)
-                raise JournalError(f"the journal {self._path} took only part of an entry: is the disk full?")
-            os.fsync(handle)
+                raise
         finally:
             os.close(handle)
         if new:

@@ -7,6 +7,7 @@ No clock, no socket: whoever drives it sends what `requests` gives, hands every 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -33,12 +34,16 @@ from sordino.protocol.graph import smallest_cover
 from sordino.protocol.groups import planned_groups, thin_group
 from sordino.protocol.keys import Entropy, Roster, RoundContext, check_box_key, draw
 from sordino.protocol.lanes import Lanes, empty_lanes, keep_bits
-from sordino.protocol.policy import Policy, Question
+from sordino.protocol.policy import EVERYONE, Policy, Question
 from sordino.protocol.revealing import revealed_secrets
 from sordino.protocol.secret import SECRET_BYTES
+from sordino.protocol.state import open_state, seal_state
 from sordino.protocol.transcript import body_digest, check_statement, round_context, session_digest
 
 STATE_VERSION = 1
+
+MAX_FAULTS = 256
+"""The most faults of one site that are kept: what a liar says must not fill the memory."""
 
 
 class Request(NamedTuple):
@@ -117,6 +122,7 @@ class _State(Struct):
     withheld: set[tuple[str, str]] = set()
     complaints: dict[str, int] = {}
     places: dict[str, int] = {}
+    frozen: dict[str, m.Frozen] = {}
     receipts: dict[str, tuple[str, ...]] = {}
     round: int = 0
     cohort: tuple[str, ...] | None = None
@@ -169,15 +175,13 @@ class Coordinator:
 
     def save(self) -> bytes:
         """The state as bytes, uploads of the open round included."""
-        return bytes([STATE_VERSION]) + msgspec.msgpack.encode(self._state)
+        return seal_state(STATE_VERSION, msgspec.msgpack.encode(self._state))
 
     @classmethod
     def load(cls, roster: Roster, data: bytes) -> Coordinator:
         """Go on from a saved state; raises `StateError` if it is damaged or for another roster."""
-        if not data or data[0] != STATE_VERSION:
-            raise StateError(f"a coordinator state must have version {STATE_VERSION}")
         try:
-            state = msgspec.msgpack.decode(memoryview(data)[1:], type=_State)
+            state = msgspec.msgpack.decode(open_state(STATE_VERSION, data), type=_State)
         except (msgspec.MsgspecError, ValueError) as error:
             raise StateError(f"the coordinator state is damaged: {error}") from None
         pinned = {advertisement.roster for advertisement in state.advertisements.values()}
@@ -327,6 +331,9 @@ class Coordinator:
                 f"not all of {missing} hold pair secrets with each other", peers=tuple(missing)
             )
         self._need_cohort(len(chosen), "can take part")
+        if reason := self._thin_group(chosen):
+            declarers = [name for name, groups in self._declared(chosen).items() if set(groups) - {EVERYONE}]
+            raise RoundAborted(f"{reason}: leave out who declared it", peers=tuple(declarers))
         if state.round >= state.policy.rounds:
             raise RoundAborted(f"the policy allows {state.policy.rounds} rounds, and all were used")
         state.round += 1
@@ -351,17 +358,27 @@ class Coordinator:
     def able(self) -> tuple[str, ...]:
         """The sites that hold pair secrets with each other, as many as can be."""
         names = sorted(self._state.receipts)
-        left_out = smallest_cover(self._missing_pairs(names))
+        left_out = smallest_cover(self._missing_pairs(names), self._blame())
         return tuple(name for name in names if name not in left_out)
 
+    def _declared(self, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        return {name: self._state.advertisements[name].groups for name in names}
+
+    def _thin_group(self, names: Sequence[str]) -> str | None:
+        return thin_group(planned_groups(self.policy), self._declared(names), names, self.policy.min_cohort)
+
     def _missing_pairs(self, names: Sequence[str]) -> list[tuple[str, str]]:
-        receipts = self._state.receipts
+        held = {name: frozenset(self._state.receipts.get(name, ())) for name in names}
         return [
             (one, other)
             for place, one in enumerate(names)
             for other in names[place + 1 :]
-            if other not in receipts.get(one, ()) or one not in receipts.get(other, ())
+            if other not in held[one] or one not in held[other]
         ]
+
+    def _blame(self) -> Counter[str]:
+        """How often each site was part of a fault so far: who is in many bad pairs is left out first."""
+        return Counter(peer for fault in self._state.faults for peer in fault.peers)
 
     # Set-up ----------------------------------------------------------------------------------------------
 
@@ -375,6 +392,8 @@ class Coordinator:
 
     def _take_sealed(self, site: str, message: m.SealedPairs) -> None:
         self._same_session(site, message.session)
+        if site not in self._state.advertisements:
+            raise MalformedMessage(f"site {site!r} sealed pairs without an advertisement", peers=(site,))
         expected = [name for name in sorted(self._state.advertisements) if name > site]
         if [box.receiver for box in message.boxes] != expected or any(
             b.sender != site for b in message.boxes
@@ -399,12 +418,19 @@ class Coordinator:
         self._same_session(site, message.session)
         self._roster.verify(site, message.signature, "receipt", message.session, site, message.peers)
         self._state.receipts[site] = message.peers
+        for peer, peers in self._state.receipts.items():
+            if (peer in message.peers) != (site in peers) and peer != site:
+                one, other = (peer, site) if site in peers else (site, peer)
+                self._fault((one, other), f"site {other!r} does not hold the pair that {one!r} holds")
 
     def _take_refusal(self, site: str, message: m.Refusal) -> None:
         state = self._state
         if self.phase == "confirm" and message.statement is not None and message.signature is not None:
             self._take_older_statement(site, message.statement, message.signature)
-        self._fault((site, *message.peers), f"site {site!r} refused: {message.reason}")
+        reason = "".join(character for character in message.reason if character.isprintable())
+        self._fault((site, *message.peers), f"site {site!r} refused: {reason}")
+        if message.frozen is not None and self.policy.across_rounds == "freeze":
+            self._take_frozen(site, message.frozen)
         if message.session == state.session and state.session:
             # A place is believed once one honest site must be among those that claim it: otherwise a single
             # liar could use up all rounds.
@@ -417,6 +443,14 @@ class Coordinator:
             state.complaints[site] = state.complaints.get(site, 0) + 1
             if state.complaints[site] > 1:
                 state.withheld |= {(sender, site) for sender in message.peers}
+
+    def _take_frozen(self, site: str, frozen: m.Frozen) -> None:
+        """Believe what the data is frozen to once an honest site must be among those that say it."""
+        state = self._state
+        state.frozen[site] = frozen
+        if list(state.frozen.values()).count(frozen) > self.policy.colluders:
+            state.cohort = frozen.participants
+            state.survivors = frozen.survivors or state.survivors
 
     # A round ---------------------------------------------------------------------------------------------
 
@@ -432,11 +466,12 @@ class Coordinator:
         )
         if context != mine or site not in opened.participants:
             raise PeerError(f"the upload of site {site!r} is for another round", peers=(site,))
+        links = self.policy.links(peers + 1)
         lengths = (len(summary.pair_commitments), len(summary.boxes), len(message.boxes))
-        if lengths != (peers, peers, peers) or (summary.chain_end is not None) != self.policy.chain:
+        if lengths != (peers, peers, peers) or (summary.chain_end is not None) != (links > 0):
             raise MalformedMessage(f"the upload of site {site!r} is incomplete", peers=(site,))
         self._roster.verify(site, message.signature, "upload", summary.digest)
-        secrets = 1 + peers + self.policy.links(peers + 1)
+        secrets = 1 + peers + links
         for box, reference in zip(message.boxes, summary.boxes, strict=True):
             if len(box) != wire.share_box_bytes(secrets) or body_digest(box) != reference.box:
                 raise MalformedMessage(f"a share box of site {site!r} is not the signed one", peers=(site,))
@@ -465,8 +500,7 @@ class Coordinator:
                 f"{len(left_out)} of {len(opened.participants)} sites dropped out, {tolerated} are tolerated",
                 left_out,
             )
-        declared = {name: message.groups for name, message in self._state.advertisements.items()}
-        if reason := thin_group(planned_groups(self.policy), declared, kept, self.policy.min_cohort):
+        if reason := self._thin_group(kept):
             self._abort(reason, left_out)
         opened.statement = m.Statement(
             session=opened.context.session,
@@ -502,7 +536,7 @@ class Coordinator:
         ]
         for one, other in bad_pairs:
             self._fault((one, other), f"sites {one!r} and {other!r} commit to different masks")
-        left_out = smallest_cover(bad_pairs)
+        left_out = smallest_cover(bad_pairs, self._blame())
         return tuple(name for name in names if name not in left_out)
 
     def _take_confirmation(self, site: str, message: m.Confirmation) -> None:
@@ -518,14 +552,10 @@ class Coordinator:
         if (statement.session, statement.round) != (opened.context.session, opened.context.round):
             return
         held = {name: upload.summary.digest for name, upload in opened.uploads.items()}
-        check_statement(
-            statement,
-            opened.context,
-            opened.participants,
-            self.policy,
-            {name: message.groups for name, message in self._state.advertisements.items()},
-        )
         self._roster.verify(site, signature, "statement", statement.digest)
+        check_statement(
+            statement, opened.context, opened.participants, self.policy, self._declared(opened.participants)
+        )
         if all(held.get(survivor.site) == survivor.upload for survivor in statement.survivors):
             opened.signed_before[site] = (statement, signature)
 
@@ -649,7 +679,7 @@ class Coordinator:
 
     def _leaf(self, dealer: str, holder: str, index: int, share: m.ProvedShare) -> bytes:
         context = self._open().context
-        return share_leaf(context.session, context.round, dealer, holder, index, share.share)
+        return share_leaf(context.session, context.round, dealer, holder)(index, share.share)
 
     def _wanted(self, vanished: str) -> list[int]:
         opened = self._open()
@@ -756,8 +786,8 @@ class Coordinator:
         raise RoundAborted(reason, peers=tuple(peers))
 
     def _fault(self, peers: Sequence[str], reason: str) -> None:
-        fault = Fault(tuple(dict.fromkeys(peers)), reason)
-        if fault not in self._state.faults:
+        fault = Fault(tuple(name for name in dict.fromkeys(peers) if name in self._roster), reason)
+        if fault not in self._state.faults and self._blame()[peers[0]] < MAX_FAULTS:
             self._state.faults.append(fault)
 
     def _to_all(self, message: m.ToSite, names: Sequence[str]) -> list[Request]:

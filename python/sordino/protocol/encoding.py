@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from math import isfinite
 
 import msgspec
 
 VERSION = 1
 DIGEST_BYTES = 32
+
+_HEADER = b"sordino" + bytes([VERSION])
 
 
 def encode(tag: str, *fields: object) -> bytes:
@@ -21,8 +24,7 @@ def encode(tag: str, *fields: object) -> bytes:
     Fields may be None, bool, int >= 0, finite float, str, bytes, tuples of these, and msgspec Structs, which
     count as their type's name and their fields in order. Raises TypeError or ValueError for anything else.
     """
-    out = bytearray(b"sordino")
-    out.append(VERSION)
+    out = bytearray(_HEADER)
     _append(out, tag)
     _append(out, fields)
     return bytes(out)
@@ -33,35 +35,63 @@ def digest(tag: str, *fields: object) -> bytes:
     return hashlib.sha256(encode(tag, *fields)).digest()
 
 
+class DigestOfMany:
+    """`digest(tag, *first, *rest)` for many `rest` after one `first`, which is encoded once."""
+
+    def __init__(self, tag: str, *first: object, rest: int) -> None:
+        """`rest` is the number of fields that will follow."""
+        prefix = bytearray(_HEADER)
+        _append(prefix, tag)
+        prefix += b"L"
+        prefix += (len(first) + rest).to_bytes(8, "big")
+        for field in first:
+            _append(prefix, field)
+        self._hash = hashlib.sha256(prefix)
+        self._rest = rest
+
+    def __call__(self, *rest: object) -> bytes:
+        """The digest with these last fields."""
+        if len(rest) != self._rest:
+            raise TypeError(f"{self._rest} fields were announced, got {len(rest)}")
+        out = bytearray()
+        for field in rest:
+            _append(out, field)
+        state = self._hash.copy()
+        state.update(out)
+        return state.digest()
+
+
 def _append(out: bytearray, value: object) -> None:
     match value:
-        case None:
-            out += b"N"
+        case bytes():
+            _piece(out, b"B", value)
+        case str():
+            _piece(out, b"S", value.encode("utf-8"))
         case bool():
             out += b"T" if value else b"F"
         case int():
             if value < 0:
                 raise ValueError(f"the canonical encoding holds no negative integer, got {value}")
             _piece(out, b"I", value.to_bytes((value.bit_length() + 7) // 8, "big"))
-        case float():
-            if value != value or value in (float("inf"), float("-inf")):
-                raise ValueError(f"the canonical encoding holds only finite numbers, got {value}")
-            _piece(out, b"D", struct.pack(">d", value + 0.0))
-        case str():
-            _piece(out, b"S", value.encode("utf-8"))
-        case bytes():
-            _piece(out, b"B", value)
         case tuple():
-            out += b"L" + len(value).to_bytes(8, "big")
+            out += b"L"
+            out += len(value).to_bytes(8, "big")
             for item in value:
                 _append(out, item)
         case msgspec.Struct():
             _append(out, type(value).__name__)
             _append(out, tuple(getattr(value, name) for name in value.__struct_fields__))
+        case float():
+            if not isfinite(value):
+                raise ValueError(f"the canonical encoding holds only finite numbers, got {value}")
+            _piece(out, b"D", struct.pack(">d", value + 0.0))
+        case None:
+            out += b"N"
         case _:
             raise TypeError(f"the canonical encoding holds no {type(value).__name__}")
 
 
 def _piece(out: bytearray, tag: bytes, data: bytes) -> None:
-    out += tag + len(data).to_bytes(8, "big")
+    out += tag
+    out += len(data).to_bytes(8, "big")
     out += data

@@ -14,9 +14,11 @@ from sordino.protocol.secret import Secret, wipe
 from sordino.protocol.transcript import pair_info
 
 
-def advertise(identity: Identity, offer: m.Offer, groups: Sequence[str]) -> tuple[BoxKey, m.Advertisement]:
+def advertise(
+    identity: Identity, offer: m.Offer, groups: Sequence[str], entropy: Entropy
+) -> tuple[BoxKey, m.Advertisement]:
     """A fresh box key and its signed advertisement, with the planned lane groups among the site's own."""
-    box_key = BoxKey.generate()
+    box_key = BoxKey.generate(entropy)
     planned = {group for question in offer.policy.plan for group in question.groups}
     advertisement = m.Advertisement(
         site=identity.name,
@@ -108,7 +110,9 @@ def open_pairs(
         if box.receiver != me or sender in received or sender in bad:
             raise RequestRefused("a box is for another site, or a sender is listed twice")
         if sender not in advertised or roster.index(sender) >= roster.index(me):
-            raise RequestRefused(f"a box is from {sender!r}, which has none to seal for this site")
+            raise RequestRefused(
+                f"a box is from {sender!r}, which has none to seal for this site", peers=(sender,)
+            )
         try:
             roster.verify(sender, box.signature, "sealed pair", session, sender, me, box.sealed)
             received[sender] = box_key.open(box.sealed, pair_info(session, sender, me))

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 _EXACT_STEPS = 20_000
 
 
-def smallest_cover(bad_pairs: Iterable[tuple[str, str]]) -> frozenset[str]:
+def smallest_cover(
+    bad_pairs: Iterable[tuple[str, str]], blame: Mapping[str, int] | None = None
+) -> frozenset[str]:
     """A smallest set of sites that meets every bad pair (a vertex cover), the same for the same pairs.
 
-    Branches on the busiest site: it is in the cover, or all its partners are. Where that takes more than a
-    bounded number of steps the busiest-first cover is given instead, which may be larger.
+    Among sets of one size, the one with more blame is taken: who was part of bad pairs before. Branches on
+    the busiest site: it is in the cover, or all its partners are. Where that takes more than a bounded number
+    of steps the busiest-first cover is given instead, which may be larger.
     """
     pairs = frozenset((min(pair), max(pair)) for pair in bad_pairs)
     best = _busiest_first(pairs)
+    blame = blame or {}
+
+    def rank(cover: frozenset[str]) -> tuple[int, int, list[str]]:
+        return len(cover), -sum(blame.get(site, 0) for site in cover), sorted(cover)
+
     stack: list[tuple[frozenset[tuple[str, str]], frozenset[str]]] = [(pairs, frozenset())]
     for _ in range(_EXACT_STEPS):
         if not stack:
             break
         left, chosen = stack.pop()
         if not left:
-            best = min(best, chosen, key=lambda cover: (len(cover), sorted(cover)))
+            best = min(best, chosen, key=rank)
             continue
         site, degree = _busiest(left)
         # With every remaining site in at most `degree` pairs, so many more sites are needed.

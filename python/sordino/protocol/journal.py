@@ -16,7 +16,7 @@ from msgspec import Meta, Struct, structs
 
 from sordino.errors import JournalError
 from sordino.protocol.encoding import DIGEST_BYTES, digest
-from sordino.protocol.messages import Digest, Round, Signature, Statement
+from sordino.protocol.messages import Digest, Names, Round, Signature, Statement
 from sordino.protocol.policy import Name
 
 FIRST = bytes(DIGEST_BYTES)
@@ -24,12 +24,17 @@ FIRST = bytes(DIGEST_BYTES)
 
 
 class Terms(Struct, frozen=True, forbid_unknown_fields=True):
-    """Among whom data was asked about; under `freeze` it may never change for one data set."""
+    """Among whom data was asked about; under `freeze` it may never change for one data set.
+
+    `groups` is the hash of the lane groups that could be asked for, and of who among the participants has
+    which: sums over other groups could be subtracted from these.
+    """
 
     roster: Digest
     threshold: int
     colluders: int
-    cohort: Digest
+    groups: Digest
+    participants: Names
 
 
 class Entry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -155,9 +155,9 @@ class BoxKey:
         self._x25519 = x25519
 
     @classmethod
-    def generate(cls) -> BoxKey:
-        """A new key from the system's entropy."""
-        return cls(MLKEM768PrivateKey.generate(), X25519PrivateKey.generate())
+    def generate(cls, entropy: Entropy) -> BoxKey:
+        """A new key."""
+        return cls.from_private_bytes(draw(entropy, _MLKEM_SEED_BYTES + _X25519_BYTES))
 
     @classmethod
     def from_private_bytes(cls, data: bytes) -> BoxKey:

@@ -94,7 +94,7 @@ def make_upload(
         pair_commitments=tuple(
             commit_mask_key(*place, me, peer, key.reveal()) for peer, key in opened.mask_keys.items()
         ),
-        chain_end=chain_end(first, steps) if first is not None else None,
+        chain_end=chain_end(first, steps) if first is not None and steps else None,
         boxes=tuple(references),
     )
     signature = identity.sign("upload", summary.digest)
@@ -103,8 +103,9 @@ def make_upload(
 
 def share_leaves(context: RoundContext, dealer: str, holder: str, vector: bytes) -> list[bytes]:
     """The Merkle leaves of a holder's shares, which lie one after the other in `vector`."""
+    leaf = share_leaf(context.session, context.round, dealer, holder)
     return [
-        share_leaf(context.session, context.round, dealer, holder, index, vector[at : at + SECRET_BYTES])
+        leaf(index, vector[at : at + SECRET_BYTES])
         for index, at in enumerate(range(0, len(vector), SECRET_BYTES))
     ]
 

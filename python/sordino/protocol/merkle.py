@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sordino.protocol.encoding import digest
+from sordino.protocol.encoding import DigestOfMany, digest
 
 _PADDING = digest("merkle padding")
+_node = DigestOfMany("merkle node", rest=2)
 
 
 def root_and_paths(
@@ -38,7 +39,3 @@ def root_from(leaf: bytes, index: int, path: Sequence[bytes], leaves: int) -> by
 def depth(leaves: int) -> int:
     """The length of every path in a tree of so many leaves."""
     return max(leaves - 1, 0).bit_length()
-
-
-def _node(left: bytes, right: bytes) -> bytes:
-    return digest("merkle node", left, right)

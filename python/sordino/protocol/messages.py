@@ -267,11 +267,18 @@ class Closed(Message, frozen=True):
     final: bool
 
 
+class Frozen(Message, frozen=True):
+    """Among whom a data set was asked about for good, and whose sum was certified (empty: none yet)."""
+
+    participants: Names
+    survivors: Names
+
+
 class Refusal(Message, frozen=True):
     """Site to coordinator: why a request was refused, and where the site stands.
 
-    An honest coordinator that restarted finds its place by `round`, `step` and the statement that the site
-    has signed in that round, if any.
+    An honest coordinator that restarted finds its place by `round`, `step`, the statement that the site has
+    signed in that round, and what the site's data is frozen to, each if there is one.
     """
 
     site: Name
@@ -282,6 +289,7 @@ class Refusal(Message, frozen=True):
     peers: Names
     statement: Statement | None
     signature: Signature | None
+    frozen: Frozen | None = None
 
 
 ToSite: TypeAlias = (

@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cached_property
+from operator import index
 from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
 
 from sordino.errors import PolicyError, PolicyRefused
 from sordino.protocol.encoding import digest
@@ -53,6 +55,13 @@ class Block(Struct, frozen=True, forbid_unknown_fields=True):
     fraction_bits: int
     group: Name = EVERYONE
 
+    def __post_init__(self) -> None:
+        _as_int(self, "length", "fraction_bits")
+        try:
+            force_setattr(self, "clip", float(self.clip))
+        except (TypeError, ValueError, OverflowError):
+            raise PolicyError(f"clip must be a number, got {self.clip!r}") from None
+
     @property
     def scale(self) -> float:
         """Grid units in 1.0."""
@@ -75,6 +84,10 @@ class Question(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     blocks: Annotated[tuple[Block, ...], Meta(min_length=1, max_length=256)]
     max_weight: int = 1
     saturate: bool = False
+
+    def __post_init__(self) -> None:
+        _as_int(self, "max_weight")
+        force_setattr(self, "blocks", tuple(self.blocks))
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
@@ -140,6 +153,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
     schema: Annotated[bytes, Meta(max_length=32)] = b""
 
     def __post_init__(self) -> None:
+        _as_int(self, "sites", "min_cohort", "threshold", "colluders", "bits", "rounds", "max_dropouts")
+        force_setattr(self, "plan", tuple(self.plan))
         n, t, c = self.sites, self.threshold, self.colluders
         check_name(self.study)
         _within("sites", n, 3, MAX_SITES)
@@ -159,6 +174,9 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
             raise PolicyError(f"two questions of the plan have one kind: {sorted(kinds)}")
         for question in self.plan:
             _check_question(question)
+        groups = {group for question in self.plan for group in question.groups}
+        if len(groups) > MAX_GROUPS:
+            raise PolicyError(f"the plan has {len(groups)} lane groups, at most {MAX_GROUPS} are allowed")
         need = required_bits(self.plan, n)
         if self.bits < need:
             raise PolicyError(
@@ -192,11 +210,15 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
 
 
 class Floor(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The least that a site accepts, set by its own operator in `site.toml` and never sent anywhere."""
+    """The least that a site accepts, set by its own operator in `site.toml` and never sent anywhere.
+
+    `min_colluders` is (n-1)//3 unless it is set: how many sites may be bought is not for the coordinator to
+    say.
+    """
 
     min_cohort: int = 3
     min_threshold: int = 2
-    min_colluders: int = 0
+    min_colluders: int | None = None
     max_rounds: int = 10_000
     max_lanes: int = 100_000_000
     semi_honest: bool = False
@@ -206,6 +228,7 @@ class Floor(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def check(self, policy: Policy) -> None:
         """Raise `PolicyRefused`, naming every term that is below this floor."""
         lanes = max(question.lanes for question in policy.plan)
+        colluders = default_colluders(policy.sites) if self.min_colluders is None else self.min_colluders
         unplanned = (
             []
             if self.questions is None
@@ -220,8 +243,8 @@ class Floor(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
                     f"threshold {policy.threshold} < {self.min_threshold}",
                 ),
                 (
-                    policy.colluders < self.min_colluders,
-                    f"colluders {policy.colluders} < {self.min_colluders}",
+                    policy.colluders < colluders,
+                    f"colluders {policy.colluders} < {colluders}",
                 ),
                 (policy.rounds > self.max_rounds, f"rounds {policy.rounds} > {self.max_rounds}"),
                 (lanes > self.max_lanes, f"lanes {lanes} > {self.max_lanes}"),
@@ -236,6 +259,11 @@ class Floor(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         ]
         if faults:
             raise PolicyRefused("the policy is below this site's floor: " + "; ".join(faults))
+
+
+def default_colluders(sites: int) -> int:
+    """C = (n-1)//3 where nobody says otherwise."""
+    return (sites - 1) // 3
 
 
 def required_bits(plan: Sequence[Question], sites: int) -> int:
@@ -265,7 +293,7 @@ def plan_policy(
     """
     for question in plan:
         _check_question(question)
-    c = (sites - 1) // 3 if colluders is None else colluders
+    c = default_colluders(sites) if colluders is None else colluders
     t = threshold
     if t is None:
         t = max(2, (sites + c) // 2 + 1 if consistency else c + 1)
@@ -309,6 +337,15 @@ def _check_question(question: Question) -> None:
         raise PolicyError(f"{where} has {len(question.groups)} lane groups, at most {MAX_GROUPS} are allowed")
     _within(f"{where}: lanes", question.lanes, 1, MAX_LANES)
     _within(f"{where}: bits needed by one site", question.peak.bit_length() + 1, 1, 64)
+
+
+def _as_int(value: Struct, *names: str) -> None:
+    """Make these fields plain integers, since both sides hash them: NumPy's count too, nothing else does."""
+    for name in names:
+        try:
+            force_setattr(value, name, int(index(getattr(value, name))))
+        except TypeError:
+            raise PolicyError(f"{name} must be an integer, got {getattr(value, name)!r}") from None
 
 
 def _within(what: str, value: int, low: int, high: int) -> None:

@@ -25,6 +25,7 @@ from sordino.protocol import messages as m
 from sordino.protocol import wire
 from sordino.protocol.encoding import digest
 from sordino.protocol.enrolment import advertise, check_advertisements, open_pairs, seal_pairs
+from sordino.protocol.groups import planned_groups
 from sordino.protocol.journal import Asked, Book, Entry, Journal, Reply, Session, Terms, draft
 from sordino.protocol.keys import BoxKey, Entropy, Identity, Roster, RoundContext, draw_secret
 from sordino.protocol.lanes import Lanes, check_lanes
@@ -42,7 +43,7 @@ from sordino.protocol.transcript import (
 )
 from sordino.protocol.transitions import transition
 
-MAX_SKIPPED_ROUNDS = 10_000
+MAX_SKIPPED_ROUNDS = 2_000
 """The most rounds that a site steps its pair secrets forward at once."""
 
 
@@ -218,7 +219,7 @@ class Site:
                 data,
                 then,
                 round_number=request.round,
-                terms=self._terms(context),
+                terms=self._terms(request.participants),
                 freeze=state.policy.across_rounds == "freeze",
             )
             written = book.append(entry, reply)
@@ -231,13 +232,18 @@ class Site:
     def refusal(self, error: Exception) -> bytes:
         """The message that tells the coordinator of an error, and where this site stands.
 
-        What went wrong on this side is the site's own business: of a `LocalError` only the fact is told.
+        What went wrong on this side is the site's own business, and so is its floor: of a `LocalError` and a
+        `PolicyRefused` only the fact is told.
         """
         session_id = self._state.session_id if self._state else b""
         with self._journal.open() as book:
             known = book.index.session(session_id)
+            frozen = self._frozen(book.index.asked(self._dataset))
         last = known.last
-        reason = str(error) if isinstance(error, PeerError) else "this site cannot take part"
+        if isinstance(error, PolicyRefused):
+            reason = "the policy is not one that this site accepts"
+        else:
+            reason = str(error) if isinstance(error, PeerError) else "this site cannot take part"
         return wire.to_bytes(
             m.Refusal(
                 site=self.name,
@@ -248,8 +254,16 @@ class Site:
                 peers=error.peers if isinstance(error, PeerError) else (),
                 statement=known.statement,
                 signature=known.signature,
+                frozen=frozen,
             )
         )
+
+    def _frozen(self, asked: Asked) -> m.Frozen | None:
+        """What the data is frozen to, for a coordinator of the same roster that has forgotten it."""
+        if not asked.frozen or any(terms.roster != self._roster.digest for terms in asked.terms):
+            return None
+        (terms,) = asked.terms
+        return m.Frozen(terms.participants, next(iter(asked.survivors), ()))
 
     # Set-up --------------------------------------------------------------------------------------------
 
@@ -263,7 +277,7 @@ class Site:
             raise PolicyRefused(f"site {self.name!r} has data of another schema than the study")
         if book.index.session(offer.session_id).last is not None:
             raise StateError("the session is known to the journal but its state is lost: offer a new session")
-        box_key, advertisement = advertise(self._identity, offer, self._groups)
+        box_key, advertisement = advertise(self._identity, offer, self._groups, self._entropy)
         self._state = SiteState(
             site=self.name,
             session_id=offer.session_id,
@@ -375,32 +389,37 @@ class Site:
         context = round_context(
             state.session, request.round, state.policy, question, request.body, participants
         )
-        self._check_terms(book.index.asked(self._dataset), state.policy, self._terms(context))
+        self._check_terms(book.index.asked(self._dataset), state.policy, self._terms(participants))
         return context
 
-    def _terms(self, context: RoundContext) -> Terms:
-        policy = self._need_state().policy
+    def _terms(self, participants: Sequence[str]) -> Terms:
+        state = self._need_state()
+        planned = planned_groups(state.policy)
+        declared = tuple(
+            (name, tuple(group for group in planned if group in state.groups[name])) for name in participants
+        )
         return Terms(
             roster=self._roster.digest,
-            threshold=policy.threshold,
-            colluders=policy.colluders,
-            cohort=context.cohort,
+            threshold=state.policy.threshold,
+            colluders=state.policy.colluders,
+            groups=digest("lane groups", planned, declared),
+            participants=tuple(participants),
         )
 
     def _check_terms(self, asked: Asked, policy: Policy, terms: Terms) -> None:
         frozen = asked.frozen or policy.across_rounds == "freeze"
         if frozen and asked.terms - {terms}:
             raise RequestRefused(
-                f"data set {self._dataset!r} is frozen: it was asked about with another roster, threshold, "
-                f"number of colluders or set of participants, and the two sums would differ by a few sites"
+                "the data set is frozen: it was asked about with another roster, threshold, number of "
+                "colluders, lane groups or participants, and the two sums could differ by a few sites"
             )
 
     def _check_survivors(self, asked: Asked, policy: Policy, statement: m.Statement) -> None:
         frozen = asked.frozen or policy.across_rounds == "freeze"
         if frozen and asked.survivors - {statement.names}:
             raise RequestRefused(
-                f"data set {self._dataset!r} is frozen: it was summed with other survivors, and the two sums "
-                f"would differ by a few sites"
+                "the data set is frozen: it was summed with other survivors, and the two sums could differ "
+                "by a few sites"
             )
 
     # Confirm (R2), unmask (R3), recover (R4) -------------------------------------------------------------
@@ -461,7 +480,10 @@ class Site:
         if request.session != state.session:
             raise RequestRefused("the request is of another session")
         then = "closed" if request.final else transition(state.step, request).then
-        answer = self._record(book, request, data, then, m.Closed(state.session, self.name, request.final))
+        closed = m.Closed(state.session, self.name, request.final)
+        if state.open is None and not request.final:
+            return wire.to_bytes(closed)  # nothing to wipe, so nothing to write down either
+        answer = self._record(book, request, data, then, closed)
         state.wipe_round()
         if request.final:
             state.wipe_session()
@@ -475,6 +497,8 @@ class Site:
         entry = book.index.session(session_id).answers.get(_request_digest(data))
         if entry is None:
             return None
+        if entry.step == "closed" and self._state is not None:
+            self._state.wipe_session()
         reply = book.stored(entry)
         if reply is None:
             raise RequestRefused("this was answered already, and the answer was too large to keep")
@@ -555,7 +579,10 @@ class Site:
                 "the journal was lost or rolled back: it lacks what this session has done. An operator "
                 "must decide about the budget, and a new session is needed"
             )
-        return book.index.session(state.session_id)
+        known = book.index.session(state.session_id)
+        if known.last is not None and known.last.dataset != self._dataset:
+            raise StateError("the session was begun over another data set than this site is set to now")
+        return known
 
     @staticmethod
     def _is_stale(known: Session, state: SiteState) -> bool:

@@ -5,12 +5,14 @@ It holds secrets. It is as private as the site's data, and it is saved on purpos
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from sordino.errors import StateError
+from sordino.protocol.encoding import DIGEST_BYTES
 from sordino.protocol.keys import RoundContext
 from sordino.protocol.policy import Policy
 from sordino.protocol.secret import Secret, wipe
@@ -83,19 +85,30 @@ class SiteState(Struct):
 
 def dump_state(state: SiteState) -> bytes:
     """The state as bytes, secrets included."""
-    return bytes([STATE_VERSION]) + _ENCODER.encode(state)
+    return seal_state(STATE_VERSION, _ENCODER.encode(state))
 
 
 def load_state(data: bytes) -> SiteState:
     """Read what `dump_state` wrote; raises `StateError` for anything else."""
-    if not data or data[0] != STATE_VERSION:
-        raise StateError(
-            f"a session state must have version {STATE_VERSION}, got {data[:1].hex() or 'nothing'}"
-        )
     try:
-        return _DECODER.decode(memoryview(data)[1:])
+        return _DECODER.decode(open_state(STATE_VERSION, data))
     except (msgspec.MsgspecError, ValueError) as error:
         raise StateError(f"the session state is damaged: {error}") from None
+
+
+def seal_state(version: int, data: bytes) -> bytes:
+    """A saved state: its version, its SHA-256, itself. The hash tells damage, not malice."""
+    return bytes([version]) + hashlib.sha256(data).digest() + data
+
+
+def open_state(version: int, data: bytes) -> bytes:
+    """What `seal_state` sealed; raises `StateError` for another version or damage."""
+    if not data or data[0] != version:
+        raise StateError(f"a saved state must have version {version}, got {data[:1].hex() or 'nothing'}")
+    check, inner = data[1 : 1 + DIGEST_BYTES], data[1 + DIGEST_BYTES :]
+    if hashlib.sha256(inner).digest() != check:
+        raise StateError("the saved state is damaged")
+    return inner
 
 
 def _write_secret(value: Any) -> Any:

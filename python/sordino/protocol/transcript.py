@@ -114,5 +114,6 @@ def check_certificate(certificate: Certificate, roster: Roster, policy: Policy) 
         raise RequestRefused(
             f"a certificate has {len(signers)} signatures, at least {policy.threshold} are needed"
         )
+    signed = statement.digest
     for endorsement in endorsements:
-        roster.verify(endorsement.site, endorsement.signature, "statement", statement.digest)
+        roster.verify(endorsement.site, endorsement.signature, "statement", signed)

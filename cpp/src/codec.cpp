@@ -1,7 +1,9 @@
 #include "sordino/codec.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <string>
 #include <type_traits>
@@ -11,6 +13,8 @@
 
 namespace sordino {
 namespace {
+
+__extension__ using Wide = unsigned __int128;
 
 template <typename Lane>
 constexpr unsigned width = std::numeric_limits<Lane>::digits;
@@ -137,18 +141,22 @@ void pack_any(std::span<const Lane> lanes, std::span<std::uint8_t> out, unsigned
         throw InvalidArgument("out: must have packed_size(lanes, bits) bytes");
     }
     const std::uint64_t mask = low_mask(bits);
-    __extension__ using Wide = unsigned __int128;
-    Wide pending = 0;  // at most 7 bits are left over, so 71 are held at most
+    Wide pending = 0;  // less than 64 bits are left over, so 127 are held at most
     unsigned held = 0;
     std::uint8_t* next = out.data();
     for (const Lane lane : lanes) {
         pending |= static_cast<Wide>(lane & mask) << held;
-        for (held += bits; held >= 8; held -= 8) {
-            *next++ = static_cast<std::uint8_t>(pending);
-            pending >>= 8;
+        held += bits;
+        if (held >= 64) {
+            const auto word = static_cast<std::uint64_t>(pending);
+            std::memcpy(next, &word, sizeof word);
+            next += sizeof word;
+            pending >>= 64;
+            held -= 64;
         }
     }
-    if (held > 0) *next = static_cast<std::uint8_t>(pending);
+    const auto rest = static_cast<std::uint64_t>(pending);
+    if (held > 0) std::memcpy(next, &rest, (held + 7) / 8);
 }
 
 template <bool subtract, typename Lane>
@@ -162,18 +170,26 @@ void unpack_any(std::span<const std::uint8_t> data, std::span<Lane> lanes, unsig
     if (used != 0 && (data.back() >> used) != 0) {
         throw MalformedMessage("data: a spare bit after the packed lanes is set");
     }
-    const std::uint64_t mask = low_mask(bits);
-    __extension__ using Wide = unsigned __int128;
-    Wide pending = 0;
-    unsigned held = 0;
-    const std::uint8_t* next = data.data();
-    for (Lane& lane : lanes) {
-        for (; held < bits; held += 8) pending |= static_cast<Wide>(*next++) << held;
-        const auto value = static_cast<Lane>(static_cast<std::uint64_t>(pending) & mask);
-        pending >>= bits;
-        held -= bits;
+
+    // A window of sixteen bytes holds any lane wherever it begins: at most 7 bits before it, and 64 of it.
+    const auto accumulate = [mask = low_mask(bits)](Lane& lane, const std::uint8_t* bytes, std::size_t bit) {
+        Wide window = 0;
+        std::memcpy(&window, bytes + bit / 8, sizeof window);
+        const auto value = static_cast<Lane>(static_cast<std::uint64_t>(window >> (bit % 8)) & mask);
         lane = static_cast<Lane>(subtract ? lane - value : lane + value);
+    };
+    // The last windows would pass the end; they are read from a copy with zeros after it.
+    std::size_t inner = 0;
+    if (data.size() >= sizeof(Wide)) {
+        inner = std::min(lanes.size(), ((data.size() - sizeof(Wide)) * 8 + 7) / bits + 1);
     }
+    for (std::size_t i = 0; i < inner; ++i) accumulate(lanes[i], data.data(), i * bits);
+    if (inner == lanes.size()) return;
+    std::array<std::uint8_t, 2 * sizeof(Wide)> tail{};
+    const std::size_t start = inner * bits / 8;
+    std::ranges::copy(data.subspan(start), tail.begin());
+    for (std::size_t i = inner; i < lanes.size(); ++i)
+        accumulate(lanes[i], tail.data(), i * bits - start * 8);
 }
 
 }  // namespace

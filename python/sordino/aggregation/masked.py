@@ -188,11 +188,10 @@ class MaskedAggregator(Aggregator):
         return read_identity(path, name) if path.exists() else write_identity(path, name)
 
     def _journal(self, name: str) -> Journal:
-        return (
-            MemoryJournal()
-            if self._directory is None
-            else FileJournal(self._site_directory(name) / "journal")
-        )
+        if self._directory is None:
+            return MemoryJournal()
+        # A simulation may be killed and go on, but need not outlive a loss of power.
+        return FileJournal(self._site_directory(name) / "journal", sync=False)
 
     def _resume(self, roster: Roster) -> Coordinator | None:
         """The coordinator and site states of an earlier process, if they are of this policy and roster."""

@@ -29,10 +29,13 @@ _DECODER = msgspec.json.Decoder(Entry)
 class FileJournal(Journal):
     """A site's journal in `directory`, shared by all its processes on one machine.
 
+    keep_bytes    the largest payload that is kept for a repeated request
+    sync          whether entries outlive a loss of power; only simulated sites do without
+
     Raises `JournalError` if the directory cannot be made or written.
     """
 
-    def __init__(self, directory: Path, *, keep_bytes: int = KEEP_BYTES) -> None:
+    def __init__(self, directory: Path, *, keep_bytes: int = KEEP_BYTES, sync: bool = True) -> None:
         self._directory = directory
         try:
             (directory / "replies").mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -41,7 +44,7 @@ class FileJournal(Journal):
             raise JournalError(
                 f"the journal directory {directory} cannot be made: {error.strerror}"
             ) from None
-        self._book = _FileBook(directory, keep_bytes)
+        self._book = _FileBook(directory, keep_bytes, sync=sync)
 
     @contextmanager
     def open(self) -> Iterator[Book]:
@@ -66,11 +69,12 @@ class FileJournal(Journal):
 
 
 class _FileBook(Book):
-    def __init__(self, directory: Path, keep_bytes: int) -> None:
+    def __init__(self, directory: Path, keep_bytes: int, *, sync: bool) -> None:
         self.index = Index()
         self._path = directory / "journal.jsonl"
         self._replies = directory / "replies"
         self._keep_bytes = keep_bytes
+        self._sync = sync
         self._read = 0
         self._last_line = b""
 
@@ -113,12 +117,13 @@ class _FileBook(Book):
         try:
             if not directory.exists():
                 directory.mkdir(mode=0o700)
-                sync_directory(self._replies)
-            write_durably(directory / f"{entry.sequence}.data", reply.data)
+                if self._sync:
+                    sync_directory(self._replies)
+            write_durably(directory / f"{entry.sequence}.data", reply.data, sync=self._sync)
             payload = directory / f"{entry.sequence}.payload"
             payload.unlink(missing_ok=True)  # one may be left of an entry that was never written
             if reply.payload and len(reply.payload) <= self._keep_bytes:
-                write_durably(payload, reply.payload)
+                write_durably(payload, reply.payload, sync=self._sync)
             self._append(msgspec.json.encode(entry) + b"\n")
         except OSError as error:
             raise JournalError(f"the journal {self._path} cannot be written: {error.strerror}") from None
@@ -132,14 +137,15 @@ class _FileBook(Book):
             try:
                 if os.write(handle, line) != len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(handle)
+                if self._sync:
+                    os.fsync(handle)
             except OSError:
                 # What may not be on disk must not be found by the next reader: it would answer unflushed.
                 os.ftruncate(handle, self._read)
                 raise
         finally:
             os.close(handle)
-        if new:
+        if new and self._sync:
             sync_directory(self._path.parent)
         self._read += len(line)
         self._last_line = line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -18,12 +19,16 @@ from sordino.files.settings import read_roster, write_roster
 from sordino.protocol.coordinator import Coordinator, Fault, Request
 from sordino.protocol.exchange import finish_round, set_up
 from sordino.protocol.journal import Journal, MemoryJournal, Reply
-from sordino.protocol.keys import Identity, Roster
+from sordino.protocol.keys import Identity, Roster, draw_secret
 from sordino.protocol.policy import Floor, Policy
 from sordino.protocol.site import Site
 
 SIMULATION_FLOOR = Floor(
-    min_colluders=0, across_rounds=("freeze", "accept"), max_rounds=1_000_000, max_lanes=2**40
+    min_colluders=0,
+    semi_honest=True,
+    across_rounds=("freeze", "accept"),
+    max_rounds=1_000_000,
+    max_lanes=2**40,
 )
 """The floor of simulated sites: whoever simulates has all the data anyway."""
 
@@ -170,7 +175,8 @@ class MaskedAggregator(Aggregator):
             bits=self.policy.bits,
             groups=self._groups[site.name],
         )
-        return site.upload(request.data, request.body, lanes)
+        link = draw_secret(os.urandom) if self.policy.chain else None
+        return site.upload(request.data, request.body, lanes, link=link)
 
     # Files -----------------------------------------------------------------------------------------------
 

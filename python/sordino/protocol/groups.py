@@ -54,9 +54,7 @@ def thin_group(
             return f"{size} survivors have lane group {names[one]!r} but not {names[other]!r}"
     smallest = _smallest_support(tuple(sorted(columns.items())), minimum)
     if smallest < minimum:
-        return (
-            f"a combination of the lane groups {sorted(groups)} shows {smallest} of {len(survivors)} survivors"
-        )
+        return f"the lane groups {sorted(groups)} together show {smallest} of {len(survivors)} survivors"
     return None
 
 

@@ -12,7 +12,7 @@ from sordino.errors import BadSignature, InvalidArgument, RequestRefused, RoundA
 from sordino.protocol import messages as m
 from sordino.protocol import wire
 from sordino.protocol.coordinator import Coordinator
-from sordino.protocol.policy import Policy
+from sordino.protocol.policy import Block, Policy, Question
 
 ASKED = "site02"
 FROZEN = {"across_rounds": "freeze"}
@@ -190,6 +190,49 @@ def test_another_question_about_frozen_data_is_held_to_the_same_terms() -> None:
     fewer = study.upload_request(kind="other", participants=study.names[:5])
     with study.nothing_changes(), pytest.raises(RequestRefused, match="frozen"):
         study.deliver(ASKED, fewer)
+
+
+def test_frozen_data_refuses_other_lane_groups_in_another_session() -> None:
+    """Sums over another group of the same participants could be subtracted from the first ones."""
+
+    def policy(group: str) -> Policy:
+        blocks = (Block("basic", 2, 9.0, 0), Block(group, 2, 9.0, 0, group))
+        terms = {"colluders": 0, "threshold": 4, "min_cohort": 3}
+        return make_policy(plan=[Question("sum", blocks)], **FROZEN, **terms)
+
+    has = {f"site{place:02}": ("ct",) if place < 3 else ("mr",) for place in range(6)}
+    first = Study(policy("ct"), groups=has)
+    first.round()
+    other = Study(policy("mr"), groups=has, shared=first).set_up()
+    with other.nothing_changes(), pytest.raises(RequestRefused, match="lane groups"):
+        other.deliver(ASKED, upload_request(other, other.names))
+
+
+def test_a_new_coordinator_learns_from_refusals_what_the_data_is_frozen_to() -> None:
+    first = frozen()
+    first.round(lose={"site05": "upload"}, participants=first.names)
+    other = second_session(first, make_policy(**FROZEN))
+    with pytest.raises(RoundAborted):
+        other.round()
+    assert other.round().survivors == first.names[:5]
+
+
+def test_one_liar_cannot_make_the_coordinator_believe_that_data_is_frozen() -> None:
+    study = frozen().to("upload")
+    lie = m.Refusal(
+        site="site01",
+        session=study.session,
+        round=1,
+        step="uploaded",
+        reason="the data set is frozen",
+        peers=(),
+        statement=None,
+        signature=None,
+        frozen=m.Frozen(study.names[:4], study.names[:4]),
+    )
+    for _ in range(3):
+        study.coordinator.receive("site01", wire.to_bytes(lie))
+    assert study.round().survivors == study.names
 
 
 def test_another_data_set_of_the_same_site_is_free() -> None:

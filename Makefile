@@ -14,7 +14,8 @@ WORKERS ?= 2
 bin := .venv/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 native := CMakeLists.txt $(shell find cpp -type f)
-cxx := $(filter %.cpp %.hpp,$(native)) tests/cpp/consumer.cpp
+programs := $(wildcard tests/cpp/*.cpp)
+cxx := $(filter %.cpp %.hpp,$(native)) $(programs)
 sources := $(filter cpp/src/%.cpp,$(native))
 
 # $(call listed,EXPRESSION): requirements out of pyproject.toml, for `pip install --requirement`.
@@ -54,7 +55,7 @@ check: .venv/.base .venv/.test .venv/.dev build/.tidied
 	$(bin)/lint-imports
 	$(bin)/clang-format --dry-run -Werror $(cxx)
 
-build/.werror: $(native) tests/cpp/consumer.cpp .venv/.tools
+build/.werror: $(native) $(programs) .venv/.tools
 	$(bin)/cmake -S . -B build/werror -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(bin))/ninja \
 	  -DSORDINO_WERROR=ON -DSORDINO_TESTS=ON -DSORDINO_PYTHON=ON \
 	  -DPython_EXECUTABLE=$(abspath $(bin))/python \

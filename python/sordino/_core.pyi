@@ -27,8 +27,8 @@ def backends() -> tuple[str, ...]:
 def backend() -> str:
     """Return the PRG implementation in use: the fastest, or the one that `SORDINO_CPU` names.
 
-    Raises `InvalidArgument` if `SORDINO_CPU` names one that is unknown or that this CPU cannot run; so does the
-    first kernel that needs it. The variable is read once, at first use.
+    Raises `InvalidArgument` if `SORDINO_CPU` names one that is unknown or that this CPU cannot run; so does
+    the first kernel that needs it. The variable is read once, at first use.
     """
 
 def select_backend(name: str | None) -> None:
@@ -70,7 +70,7 @@ def encode(
     probability of the fraction, decided by the top 53 bits of the keystream's 64-bit word `offset + i`.
 
     Raises `ValueOutOfRange` for NaN or infinity, for `|value| > clip` unless `saturate`, for a negative
-    weight, and if `ceil(clip * scale) * weight` is not below 2^(w-1). The message gives an index, never a value.
+    weight, and if `ceil(clip * scale) * weight` is not below 2^(w-1). The message gives an index, no value.
     """
 
 def decode(lanes: _Lanes, *, bits: int, scale: float) -> NDArray[np.float64]:

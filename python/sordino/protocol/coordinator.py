@@ -80,6 +80,12 @@ class Result(NamedTuple):
     links: Mapping[str, bytes]
     faults: tuple[Fault, ...]
 
+    def __repr__(self) -> str:
+        return (
+            f"Result(round={self.round}, kind={self.question.kind!r}, survivors={self.survivors}, "
+            f"dropped={self.dropped}, vanished={self.vanished})"
+        )
+
 
 class _Opening(Struct, frozen=True):
     """What one survivor reveals, or what was rebuilt in its place."""
@@ -87,6 +93,9 @@ class _Opening(Struct, frozen=True):
     self_seed: bytes
     pair_keys: tuple[bytes, ...]
     link: bytes | None
+
+    def __repr__(self) -> str:
+        return f"_Opening({2 + len(self.pair_keys)} secrets at most)"
 
 
 class _Round(Struct):
@@ -108,6 +117,9 @@ class _Round(Struct):
     vanished: tuple[str, ...] = ()
     shares: dict[str, dict[str, tuple[bytes, ...]]] = {}
     answered: set[tuple[str, str]] = set()
+
+    def __repr__(self) -> str:
+        return f"_Round(round={self.context.round}, kind={self.kind!r}, participants={self.participants})"
 
 
 class _State(Struct):

@@ -109,9 +109,7 @@ def check_weight_absent(seen: bytes) -> None:
     for size in (5, 6, 8):
         assert WEIGHT.to_bytes(size, "little") not in seen
         assert WEIGHT.to_bytes(size, "big") not in seen
-    varint = bytes(
-        [WEIGHT & 0x7F | 0x80, WEIGHT >> 7 & 0x7F | 0x80, WEIGHT >> 14 & 0x7F | 0x80, WEIGHT >> 21]
-    )
+    varint = bytes(WEIGHT >> shift & 0x7F | 0x80 for shift in range(0, 35, 7)) + bytes([WEIGHT >> 35])
     for spelling in (varint, str(WEIGHT).encode(), f"{WEIGHT:x}".encode(), f"{WEIGHT:X}".encode()):
         assert spelling not in seen
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from operator import index
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
@@ -26,6 +26,9 @@ MAX_SITES = 4096
 MAX_LANES = 2**40
 MAX_ROUNDS = 1_000_000
 MAX_GROUPS = 16
+MAX_QUESTIONS = 64
+MAX_BLOCKS = 256
+MAX_SCHEMA_BYTES = 32
 
 AcrossRounds: TypeAlias = Literal["freeze", "accept"]
 
@@ -81,12 +84,13 @@ class Question(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """
 
     kind: Name
-    blocks: Annotated[tuple[Block, ...], Meta(min_length=1, max_length=256)]
+    blocks: Annotated[tuple[Block, ...], Meta(min_length=1, max_length=MAX_BLOCKS)]
     max_weight: int = 1
     saturate: bool = False
 
     def __post_init__(self) -> None:
         _as_int(self, "max_weight")
+        _as_bool(self, "saturate")
         force_setattr(self, "blocks", tuple(self.blocks))
 
     @cached_property
@@ -139,7 +143,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
     """
 
     study: Name
-    plan: Annotated[tuple[Question, ...], Meta(min_length=1, max_length=64)]
+    plan: Annotated[tuple[Question, ...], Meta(min_length=1, max_length=MAX_QUESTIONS)]
     sites: int
     min_cohort: int
     threshold: int
@@ -150,10 +154,11 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
     across_rounds: AcrossRounds
     consistency: bool = True
     chain: bool = False
-    schema: Annotated[bytes, Meta(max_length=32)] = b""
+    schema: Annotated[bytes, Meta(max_length=MAX_SCHEMA_BYTES)] = b""
 
     def __post_init__(self) -> None:
         _as_int(self, "sites", "min_cohort", "threshold", "colluders", "bits", "rounds", "max_dropouts")
+        _as_bool(self, "consistency", "chain")
         force_setattr(self, "plan", tuple(self.plan))
         n, t, c = self.sites, self.threshold, self.colluders
         check_name(self.study)
@@ -169,6 +174,12 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
         _within("rounds", self.rounds, 1, MAX_ROUNDS)
         _within("max_dropouts", self.max_dropouts, 0, n)
         _within("bits", self.bits, 2, 64)
+        if self.across_rounds not in get_args(AcrossRounds):
+            raise PolicyError(f"across_rounds must be 'freeze' or 'accept', got {self.across_rounds!r}")
+        schema: object = self.schema
+        if not isinstance(schema, bytes) or len(schema) > MAX_SCHEMA_BYTES:
+            raise PolicyError(f"schema must be at most {MAX_SCHEMA_BYTES} bytes, got {schema!r}")
+        _within("questions of the plan", len(self.plan), 1, MAX_QUESTIONS)
         kinds = [question.kind for question in self.plan]
         if len(set(kinds)) != len(kinds):
             raise PolicyError(f"two questions of the plan have one kind: {sorted(kinds)}")
@@ -323,6 +334,7 @@ def _check_question(question: Question) -> None:
         raise PolicyError(f"{where} has no block")
     if len(set(names)) != len(names):
         raise PolicyError(f"{where} has two blocks of one name: {names}")
+    _within(f"{where}: blocks", len(names), 1, MAX_BLOCKS)
     _within(f"{where}: max_weight", question.max_weight, 1, 2**53)
     for block in question.blocks:
         at = f"{where}, block {block.name!r}"
@@ -346,6 +358,15 @@ def _as_int(value: Struct, *names: str) -> None:
             force_setattr(value, name, int(index(getattr(value, name))))
         except TypeError:
             raise PolicyError(f"{name} must be an integer, got {getattr(value, name)!r}") from None
+
+
+def _as_bool(value: Struct, *names: str) -> None:
+    """Make these fields plain truth values, for the same reason."""
+    for name in names:
+        given = getattr(value, name)
+        if given not in (True, False):
+            raise PolicyError(f"{name} must be true or false, got {given!r}")
+        force_setattr(value, name, bool(given))
 
 
 def _within(what: str, value: int, low: int, high: int) -> None:

@@ -11,7 +11,16 @@ from msgspec.structs import replace
 
 from adversarial.toolkit import Study, make_policy
 from sordino.errors import PolicyError
-from sordino.protocol.policy import MAX_GROUPS, Block, Policy, Question, plan_policy, required_bits
+from sordino.protocol.policy import (
+    MAX_BLOCKS,
+    MAX_GROUPS,
+    MAX_QUESTIONS,
+    Block,
+    Policy,
+    Question,
+    plan_policy,
+    required_bits,
+)
 
 
 def planned(*blocks: Block, **terms: Any) -> Policy:
@@ -57,6 +66,16 @@ def test_sequences_of_any_type_make_the_same_policy() -> None:
     policy = plan_policy(study="test", sites=5, plan=[question], across_rounds="accept")
     assert (policy.digest, policy) == (PLAIN.digest, PLAIN)
     assert replace(PLAIN, plan=list(PLAIN.plan)).digest == PLAIN.digest
+
+
+def test_truth_values_of_any_type_make_the_same_policy() -> None:
+    question = Question("sum", (Block("v", 3, 4.0, 4),), saturate=np.True_)
+    policy = plan_policy(
+        study="test", sites=5, plan=[question], across_rounds="accept", chain=1, consistency=np.True_
+    )
+    same = replace(PLAIN, plan=(replace(PLAIN.plan[0], saturate=True),), chain=True)
+    assert policy.digest == same.digest
+    assert travelled(policy).digest == same.digest
 
 
 @pytest.mark.parametrize("block", [Block("vector", 6, 100, 0), Block("vector", np.int64(6), np.int8(100), 0)])
@@ -133,11 +152,29 @@ def test_an_impossible_plan_is_refused_by_its_fault(blocks: list[Block], match: 
         ({"bits": 65}, "bits must be from 2 to 64"),
         ({"bits": 5}, "bits 5 cannot hold the sum of 5 sites"),
         ({"study": "a/b"}, "a name has 1 to 64"),
+        ({"across_rounds": "thaw"}, "across_rounds must be 'freeze' or 'accept', got 'thaw'"),
+        ({"schema": "text"}, "schema must be at most 32 bytes"),
+        ({"schema": bytes(33)}, "schema must be at most 32 bytes"),
+        ({"chain": 2}, "chain must be true or false, got 2"),
+        ({"consistency": "yes"}, "consistency must be true or false, got 'yes'"),
+        ({"plan": ()}, "questions of the plan must be from 1"),
     ],
 )
 def test_terms_that_contradict_each_other_are_named(terms: dict[str, Any], match: str) -> None:
     with pytest.raises(PolicyError, match=match):
         replace(PLAIN, **terms)
+
+
+def test_a_plan_holds_no_more_than_a_message_does() -> None:
+    """Otherwise every site would refuse the offer as malformed, and nobody would know why."""
+    blocks = tuple(Block(f"b{place}", 1, 4.0, 4) for place in range(MAX_BLOCKS))
+    travelled(planned(*blocks))
+    with pytest.raises(PolicyError, match=f"blocks must be from 1 to {MAX_BLOCKS}"):
+        planned(*blocks, Block("more", 1, 4.0, 4))
+    plan = tuple(replace(PLAIN.plan[0], kind=f"q{place}") for place in range(MAX_QUESTIONS))
+    travelled(replace(PLAIN, plan=plan))
+    with pytest.raises(PolicyError, match=f"questions of the plan must be from 1 to {MAX_QUESTIONS}"):
+        replace(PLAIN, plan=(*plan, PLAIN.plan[0]))
 
 
 def test_two_questions_of_one_kind_are_refused() -> None:

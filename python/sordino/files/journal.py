@@ -86,6 +86,11 @@ class _FileBook(Book):
                 if file.read(len(self._last_line)) != self._last_line:
                     raise JournalError(f"the journal {self._path} was truncated or replaced")
                 *lines, torn = file.read().split(b"\n")
+                if lines and self._sync:
+                    # Whoever wrote them may have died before they were on disk.
+                    os.fsync(file.fileno())
+                    if self._read == 0:
+                        sync_directory(self._path.parent)
         except FileNotFoundError:
             if self._read:
                 raise JournalError(f"the journal {self._path} is gone") from None
@@ -99,10 +104,22 @@ class _FileBook(Book):
                 raise JournalError(
                     f"{self._path}, line {self.index.length + 1}: damaged, or does not follow: {error}"
                 ) from None
-            self._last_line = line + b"\n"
-            self._read += len(self._last_line)
+            self._passed(line + b"\n")
         if torn:
             self._set_aside(torn)
+
+    def append(self, entry: Entry, reply: Reply) -> Entry:
+        """See `Book.append`. If this is interrupted, the next look at the file tells how far it came."""
+        written = super().append(entry, reply)
+        self._passed(_line(written))
+        if written.action in ("UploadRequest", "Close"):
+            self._forget_before(written)
+        return written
+
+    def _passed(self, line: bytes) -> None:
+        """The index has this line, and so does the file."""
+        self._read += len(line)
+        self._last_line = line
 
     def _set_aside(self, torn: bytes) -> None:
         """A last line without its end was being written when the process died, so no message followed it."""
@@ -124,14 +141,11 @@ class _FileBook(Book):
             payload.unlink(missing_ok=True)  # one may be left of an entry that was never written
             if reply.payload and len(reply.payload) <= self._keep_bytes:
                 write_durably(payload, reply.payload, sync=self._sync)
-            self._append(msgspec.json.encode(entry) + b"\n")
+            self._append(_line(entry))
         except OSError as error:
             raise JournalError(f"the journal {self._path} cannot be written: {error.strerror}") from None
-        if entry.action in ("UploadRequest", "Close"):
-            self._forget_before(directory, entry)
 
     def _append(self, line: bytes) -> None:
-        new = self._read == 0
         handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             try:
@@ -139,22 +153,19 @@ class _FileBook(Book):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if self._sync:
                     os.fsync(handle)
+                    if self._read == 0:
+                        sync_directory(self._path.parent)
             except OSError:
                 # What may not be on disk must not be found by the next reader: it would answer unflushed.
                 os.ftruncate(handle, self._read)
                 raise
         finally:
             os.close(handle)
-        if new and self._sync:
-            sync_directory(self._path.parent)
-        self._read += len(line)
-        self._last_line = line
 
-    @staticmethod
-    def _forget_before(directory: Path, entry: Entry) -> None:
+    def _forget_before(self, entry: Entry) -> None:
         """The entry is written already, so an answer that cannot be deleted is left where it is."""
         with suppress(OSError):
-            for file in directory.iterdir():
+            for file in (self._replies / entry.session.hex()).iterdir():
                 number = file.name.split(".")[0]
                 if number.isdecimal() and int(number) < entry.sequence:
                     file.unlink()
@@ -171,3 +182,7 @@ class _FileBook(Book):
             raise JournalError(f"an answer in {directory} cannot be read: {error.strerror}") from None
         # A payload that was too large to keep leaves a message whose digest cannot match.
         return reply if payload.exists() or reply.digest == entry.reply else None
+
+
+def _line(entry: Entry) -> bytes:
+    return msgspec.json.encode(entry) + b"\n"

@@ -14,7 +14,7 @@ def drawn(text: str) -> str:
     """The page with both diagrams as the table has them now."""
     for name, diagram in (("messages", sequence_diagram()), ("steps", step_diagram())):
         text = re.sub(
-            rf"(<!-- {name} -->\n```mermaid\n).*?(\n```)",
+            rf"(<!-- {name} -->\n+```mermaid\n).*?(\n```)",
             lambda found, diagram=diagram: found[1] + diagram + found[2],
             text,
             flags=re.DOTALL,

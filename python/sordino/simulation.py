@@ -122,7 +122,7 @@ def default_policy(
         clip = 2.0 ** np.ceil(np.log2(largest)) if 0.0 < largest < 2.0**62 else 1.0
     question = Question(
         kind=_KIND,
-        blocks=(Block(_BLOCK, first.size, float(clip), fraction_bits),),
+        blocks=(Block(_BLOCK, first.size, clip, fraction_bits),),
         max_weight=max((weights or {"": 1}).values()),
     )
     terms.setdefault("across_rounds", "freeze")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sordino.errors import InvalidArgument
 from sordino.protocol.policy import EVERYONE, Policy
 
 Step: TypeAlias = Literal["advertise", "seal", "receipt", "upload", "confirm", "unmask", "recover"]
@@ -72,6 +73,14 @@ class Aggregate:
     def mean(self, block: str, group: str = EVERYONE) -> NDArray[np.float64]:
         """The weighted mean of a block over the survivors."""
         return self.sums[block] / self.weights[group]
+
+
+def check_lose(lose: Mapping[str, Step], sites: Sequence[str]) -> None:
+    """Raise `InvalidArgument` unless `lose` names known sites and steps."""
+    if unknown := sorted(set(lose) - set(sites)):
+        raise InvalidArgument(f"lose names sites outside the roster: {unknown}")
+    if wrong := sorted({step for step in lose.values() if step not in STEPS}):
+        raise InvalidArgument(f"lose knows the steps {list(STEPS)}, got {wrong}")
 
 
 class Aggregator(ABC):

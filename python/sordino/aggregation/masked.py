@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from sordino.aggregation.base import STEPS, Aggregate, Aggregator, Contributor, Step, Traffic
+from sordino.aggregation.base import STEPS, Aggregate, Aggregator, Contributor, Step, Traffic, check_lose
 from sordino.aggregation.lanes import ONLY_EVERYONE, decode_sums, encode_contribution
 from sordino.errors import InvalidArgument, PeerError, PolicyRefused, StateError
 from sordino.files.durable import write_durably
@@ -108,7 +108,7 @@ class MaskedAggregator(Aggregator):
         started = time.perf_counter()
         if unknown := sorted(set(contributors) - set(self.sites)):
             raise InvalidArgument(f"contributors name sites outside the roster: {unknown}")
-        _check_lose(lose or {}, self.sites)
+        check_lose(lose or {}, self.sites)
         self._contributors, self._lose = contributors, lose or {}
         self._sent.clear()
         self._received.clear()
@@ -225,10 +225,3 @@ class MaskedAggregator(Aggregator):
     def _save_coordinator(self) -> None:
         if self._directory is not None:
             write_durably(self._directory / "coordinator.state", self._coordinator.save(), sync=False)
-
-
-def _check_lose(lose: Mapping[str, Step], sites: Sequence[str]) -> None:
-    if unknown := sorted(set(lose) - set(sites)):
-        raise InvalidArgument(f"lose names sites outside the roster: {unknown}")
-    if wrong := sorted({step for step in lose.values() if step not in STEPS}):
-        raise InvalidArgument(f"lose knows the steps {list(STEPS)}, got {wrong}")

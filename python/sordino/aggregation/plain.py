@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 
 from sordino import _core
-from sordino.aggregation.base import Aggregate, Aggregator, Contributor, Step, Traffic
+from sordino.aggregation.base import Aggregate, Aggregator, Contributor, Step, Traffic, check_lose
 from sordino.aggregation.lanes import ONLY_EVERYONE, decode_sums, encode_contribution
 from sordino.errors import InvalidArgument, PolicyRefused, RoundAborted
+from sordino.protocol.groups import planned_groups, thin_group
 from sordino.protocol.lanes import empty_lanes
 from sordino.protocol.policy import Policy
 
@@ -42,7 +43,7 @@ class PlainAggregator(Aggregator):
         )
         self.policy = policy
         self.sites = tuple(sorted(sites))
-        self._groups = groups or {}
+        self._groups = {name: ONLY_EVERYONE | set((groups or {}).get(name, ())) for name in self.sites}
         self._round = 0
 
     def close(self) -> None:
@@ -62,6 +63,7 @@ class PlainAggregator(Aggregator):
         if unknown := sorted(set(contributors) - set(self.sites)):
             raise InvalidArgument(f"contributors name sites outside the roster: {unknown}")
         lose = lose or {}
+        check_lose(lose, self.sites)
         self._round += 1
         dropped = {
             name: step
@@ -74,10 +76,14 @@ class PlainAggregator(Aggregator):
                 f"{len(dropped)} of {len(contributors)} sites dropped out, {max(tolerated, 0)} are tolerated",
                 peers=tuple(dropped),
             )
+        vanished = tuple(name for name in survivors if lose.get(name) in ("confirm", "unmask"))
+        self._check_helpers(survivors, vanished, lose)
+        if reason := thin_group(planned_groups(self.policy), self._groups, survivors, self.policy.min_cohort):
+            raise RoundAborted(reason)
         total = empty_lanes(question.lanes, bits)
         for name in survivors:
-            groups = self._groups.get(name, ONLY_EVERYONE)
-            total += encode_contribution(question, contributors[name](body), bits=bits, groups=groups)
+            contribution = contributors[name](body)
+            total += encode_contribution(question, contribution, bits=bits, groups=self._groups[name])
         sums, weights, integers = decode_sums(question, total, bits=bits)
         sent = _core.packed_size(question.lanes, bits)
         return Aggregate(
@@ -87,7 +93,19 @@ class PlainAggregator(Aggregator):
             integers=integers,
             survivors=survivors,
             dropped=dropped,
-            vanished=tuple(name for name in survivors if name in lose),
+            vanished=vanished,
             traffic={name: Traffic(sent=sent, received=len(body)) for name in survivors},
             seconds=time.perf_counter() - started,
         )
+
+    def _check_helpers(
+        self, survivors: Sequence[str], vanished: Sequence[str], lose: Mapping[str, Step]
+    ) -> None:
+        """Raise `RoundAborted` where too few remain to confirm the survivors or to rebuild who vanished."""
+        needed = self.policy.threshold
+        confirming = sum(lose.get(name) != "confirm" for name in survivors)
+        if self.policy.consistency and confirming < needed:
+            raise RoundAborted(f"{confirming} sites confirmed the survivors, {needed} are needed")
+        helping = sum(name not in lose for name in survivors)
+        if vanished and helping < needed:
+            raise RoundAborted(f"{helping} sites gave shares, {needed} are needed", peers=tuple(vanished))

@@ -38,8 +38,11 @@ def show(
     """Print the roster lines of a key that exists."""
     from sordino.files.identity import read_identity
     from sordino.files.settings import roster_entry
+    from sordino.protocol.policy import check_name
 
-    typer.echo(roster_entry(read_identity(key, name or key.stem)), nl=False)
+    name = name or key.stem
+    check_name(name)
+    typer.echo(roster_entry(read_identity(key, name)), nl=False)
 
 
 @keys.command("check")

@@ -9,13 +9,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import msgspec
-import numpy as np
 from msgspec import Struct
 
-from sordino import _core
 from sordino.errors import (
     InvalidArgument,
     MalformedMessage,
@@ -25,19 +23,26 @@ from sordino.errors import (
     ShareError,
     StateError,
 )
-from sordino.protocol import merkle, wire
 from sordino.protocol import messages as m
-from sordino.protocol.commitment import chain_end, commit_mask_key, commit_self_seed, share_leaf
+from sordino.protocol import wire
 from sordino.protocol.encoding import DIGEST_BYTES
 from sordino.protocol.enrolment import check_advertisement
 from sordino.protocol.graph import smallest_cover
 from sordino.protocol.groups import planned_groups, thin_group
-from sordino.protocol.keys import Entropy, Roster, RoundContext, check_box_key, draw
-from sordino.protocol.lanes import Lanes, empty_lanes, keep_bits
+from sordino.protocol.keys import Entropy, Roster, check_box_key, draw
+from sordino.protocol.lanes import Lanes
 from sordino.protocol.policy import EVERYONE, Policy, Question
-from sordino.protocol.revealing import revealed_secrets
-from sordino.protocol.secret import SECRET_BYTES
 from sordino.protocol.state import open_state, seal_state
+from sordino.protocol.tally import (
+    Opening,
+    OpenTally,
+    check_opening,
+    check_shares,
+    check_upload,
+    differing_pairs,
+    rebuild,
+    unmasked_sum,
+)
 from sordino.protocol.transcript import body_digest, check_statement, round_context, session_digest
 
 STATE_VERSION = 1
@@ -87,41 +92,6 @@ class Result(NamedTuple):
         )
 
 
-class _Opening(Struct, frozen=True):
-    """What one survivor reveals, or what was rebuilt in its place."""
-
-    self_seed: bytes
-    pair_keys: tuple[bytes, ...]
-    link: bytes | None
-
-    def __repr__(self) -> str:
-        return f"_Opening({2 + len(self.pair_keys)} secrets at most)"
-
-
-class _Round(Struct):
-    """The open round.
-
-    signed_before   by site: the statement of this round that it signed for a coordinator that has forgotten
-    """
-
-    context: RoundContext
-    kind: str
-    body: bytes
-    participants: tuple[str, ...]
-    uploads: dict[str, m.Upload] = {}
-    payloads: dict[str, bytes] = {}
-    statement: m.Statement | None = None
-    endorsements: dict[str, bytes] = {}
-    signed_before: dict[str, tuple[m.Statement, bytes]] = {}
-    openings: dict[str, _Opening] = {}
-    vanished: tuple[str, ...] = ()
-    shares: dict[str, dict[str, tuple[bytes, ...]]] = {}
-    answered: set[tuple[str, str]] = set()
-
-    def __repr__(self) -> str:
-        return f"_Round(round={self.context.round}, kind={self.kind!r}, participants={self.participants})"
-
-
 class _State(Struct):
     """All that a coordinator knows; nothing of it opens a site's vector."""
 
@@ -139,7 +109,7 @@ class _State(Struct):
     round: int = 0
     cohort: tuple[str, ...] | None = None
     survivors: tuple[str, ...] | None = None
-    open: _Round | None = None
+    open: OpenTally | None = None
     faults: list[Fault] = []
 
 
@@ -349,7 +319,7 @@ class Coordinator:
         if state.round >= state.policy.rounds:
             raise RoundAborted(f"the policy allows {state.policy.rounds} rounds, and all were used")
         state.round += 1
-        state.open = _Round(
+        state.open = OpenTally(
             context=round_context(
                 state.session, state.round, state.policy, question, body_digest(body), chosen
             ),
@@ -467,32 +437,8 @@ class Coordinator:
     # A round ---------------------------------------------------------------------------------------------
 
     def _take_upload(self, site: str, message: m.Upload, payload: bytes) -> None:
-        opened, summary = self._open(), message.summary
-        peers = len(opened.participants) - 1
-        context = (summary.session, summary.round, summary.question, summary.cohort)
-        mine = (
-            opened.context.session,
-            opened.context.round,
-            opened.context.question,
-            opened.context.cohort,
-        )
-        if context != mine or site not in opened.participants:
-            raise PeerError(f"the upload of site {site!r} is for another round", peers=(site,))
-        links = self.policy.links(peers + 1)
-        lengths = (len(summary.pair_commitments), len(summary.boxes), len(message.boxes))
-        if lengths != (peers, peers, peers) or (summary.chain_end is not None) != (links > 0):
-            raise MalformedMessage(f"the upload of site {site!r} is incomplete", peers=(site,))
-        self._roster.verify(site, message.signature, "upload", summary.digest)
-        secrets = 1 + peers + links
-        for box, reference in zip(message.boxes, summary.boxes, strict=True):
-            if len(box) != wire.share_box_bytes(secrets) or body_digest(box) != reference.box:
-                raise MalformedMessage(f"a share box of site {site!r} is not the signed one", peers=(site,))
-        if body_digest(payload) != summary.payload:
-            raise MalformedMessage(f"the payload of site {site!r} is not the signed one", peers=(site,))
-        question = self.policy.question(opened.kind)
-        if len(payload) != _core.packed_size(question.lanes, self.policy.bits):
-            raise MalformedMessage(f"the payload of site {site!r} has {len(payload)} bytes", peers=(site,))
-        _check_padding(payload, question.lanes * self.policy.bits, site)
+        opened = self._open()
+        check_upload(opened, site, message, payload, self._roster, self.policy)
         if site in opened.uploads and opened.uploads[site] != message:
             raise PeerError(f"site {site!r} uploaded twice in one round", peers=(site,))
         opened.uploads[site] = message
@@ -528,28 +474,11 @@ class Coordinator:
 
     def _consistent_uploads(self) -> tuple[str, ...]:
         """The uploads without a smallest set of sites that covers every pair of differing commitments."""
-        opened = self._open()
-        committed = {
-            name: dict(
-                zip(
-                    [peer for peer in opened.participants if peer != name],
-                    upload.summary.pair_commitments,
-                    strict=True,
-                )
-            )
-            for name, upload in opened.uploads.items()
-        }
-        names = sorted(committed)
-        bad_pairs = [
-            (one, other)
-            for place, one in enumerate(names)
-            for other in names[place + 1 :]
-            if committed[one][other] != committed[other][one]
-        ]
+        bad_pairs = differing_pairs(self._open())
         for one, other in bad_pairs:
             self._fault((one, other), f"sites {one!r} and {other!r} commit to different masks")
         left_out = smallest_cover(bad_pairs, self._blame())
-        return tuple(name for name in names if name not in left_out)
+        return tuple(name for name in sorted(self._open().uploads) if name not in left_out)
 
     def _take_confirmation(self, site: str, message: m.Confirmation) -> None:
         statement = self._statement()
@@ -609,31 +538,9 @@ class Coordinator:
             raise PeerError(f"site {site!r} unmasked another round", peers=(site,))
         if site not in self._statement().names:
             raise PeerError(f"site {site!r} unmasked without being a survivor", peers=(site,))
-        opening = _Opening(message.self_seed, message.pair_keys, message.link)
-        self._check_opening(site, opening)
+        opening = Opening(message.self_seed, message.pair_keys, message.link)
+        check_opening(opened, site, opening, self.policy)
         opened.openings[site] = opening
-
-    def _check_opening(self, site: str, opening: _Opening) -> None:
-        """Raise `ShareError` unless what a site revealed, or was rebuilt for it, is what it committed to."""
-        opened, names = self._open(), self._statement().names
-        summary = opened.uploads[site].summary
-        session, number = opened.context.session, opened.context.round
-        peers = [name for name in opened.participants if name != site]
-        committed = dict(zip(peers, summary.pair_commitments, strict=True))
-        dropped = [name for name in peers if name not in names]
-        links = self.policy.links(len(opened.participants))
-        good = (
-            commit_self_seed(session, number, site, opening.self_seed) == summary.self_commitment
-            and len(opening.pair_keys) == len(dropped)
-            and all(
-                commit_mask_key(session, number, site, peer, key) == committed[peer]
-                for peer, key in zip(dropped, opening.pair_keys, strict=True)
-            )
-            and (opening.link is not None) == (len(dropped) < links)
-            and (opening.link is None or chain_end(opening.link, links - len(dropped)) == summary.chain_end)
-        )
-        if not good:
-            raise ShareError(f"site {site!r} opened something else than it committed to", peers=(site,))
 
     def _close_unmasking(self) -> None:
         opened = self._open()
@@ -649,7 +556,7 @@ class Coordinator:
         requests = []
         for vanished in opened.vanished:
             upload = opened.uploads[vanished]
-            peers = [name for name in opened.participants if name != vanished]
+            peers = opened.peers_of(vanished)
             for name in sorted(opened.uploads):
                 if name != vanished and (name, vanished) not in opened.answered:
                     box = upload.boxes[peers.index(name)]
@@ -671,32 +578,9 @@ class Coordinator:
                 f"the two is at fault cannot be told",
             )
             return
-        wanted = self._wanted(vanished)
-        peers = [name for name in opened.participants if name != vanished]
-        count = 1 + len(peers) + self.policy.links(len(opened.participants))
-        root = opened.uploads[vanished].summary.boxes[peers.index(site)].root
-        proved = len(message.shares) == len(wanted) and all(
-            len(share.path) == merkle.depth(count)
-            and root == merkle.root_from(self._leaf(vanished, site, index, share), index, share.path, count)
-            for index, share in zip(wanted, message.shares, strict=True)
-        )
-        if not proved:
-            reason = (
-                f"shares of {vanished!r} from site {site!r} do not lead to the signed root; which of them is "
-                f"at fault cannot be told"
-            )
-            raise ShareError(reason, peers=(site, vanished))
+        check_shares(opened, site, message, self.policy)
         opened.answered.add((site, vanished))
         opened.shares[vanished][site] = tuple(share.share for share in message.shares)
-
-    def _leaf(self, dealer: str, holder: str, index: int, share: m.ProvedShare) -> bytes:
-        context = self._open().context
-        return share_leaf(context.session, context.round, dealer, holder)(index, share.share)
-
-    def _wanted(self, vanished: str) -> list[int]:
-        opened = self._open()
-        peers = [name for name in opened.participants if name != vanished]
-        return revealed_secrets(peers, self._statement().names, self.policy.links(len(opened.participants)))
 
     def _close_recovery(self) -> None:
         opened = self._open()
@@ -705,65 +589,28 @@ class Coordinator:
                 opened.openings[vanished] = self._rebuild(vanished)
         self._finish()
 
-    def _rebuild(self, vanished: str) -> _Opening:
-        """Rebuild what a vanished survivor would have revealed, from any t proved shares.
-
-        Every share was proved against the root that its dealer signed. So if t of them give something else
-        than the dealer committed to, the dealer shared something else, and it alone is to blame.
-        """
-        opened, threshold = self._open(), self.policy.threshold
-        shares = dict(sorted(opened.shares[vanished].items())[:threshold])
-        if len(shares) < threshold:
+    def _rebuild(self, vanished: str) -> Opening:
+        shares = self._open().shares[vanished]
+        if len(shares) < self.policy.threshold:
             self._abort(
-                f"{len(shares)} sites gave shares of {vanished!r}, {threshold} are needed", [vanished]
+                f"{len(shares)} sites gave shares of {vanished!r}, {self.policy.threshold} are needed",
+                [vanished],
             )
-        wanted = self._wanted(vanished)
-        stacked = np.frombuffer(b"".join(b"".join(vector) for vector in shares.values()), np.uint8)
-        joined = bytes(
-            _core.shamir_combine(
-                [self._roster.point(name) for name in shares],
-                stacked.reshape(threshold, len(wanted), SECRET_BYTES),
-            )
-        )
-        secrets = [joined[at : at + SECRET_BYTES] for at in range(0, len(joined), SECRET_BYTES)]
-        dropped = len(opened.participants) - len(self._statement().names)
-        opening = _Opening(
-            self_seed=secrets[0],
-            pair_keys=tuple(secrets[1 : 1 + dropped]),
-            link=secrets[1 + dropped] if len(secrets) > 1 + dropped else None,
-        )
         try:
-            self._check_opening(vanished, opening)
-        except ShareError:
-            self._fault((vanished,), f"site {vanished!r} shared something else than it committed to")
-            self._abort(f"site {vanished!r} shared something else than it committed to", [vanished])
-        return opening
+            return rebuild(self._open(), vanished, self._roster, self.policy)
+        except ShareError as error:
+            self._fault(error.peers, str(error))
+            self._abort(str(error), error.peers)
 
     def _finish(self) -> None:
-        opened, statement = self._open(), self._statement()
-        question, bits = self.policy.question(opened.kind), self.policy.bits
-        lanes = empty_lanes(question.lanes, bits)
-        for name in statement.names:
-            _core.unpack_add(opened.payloads[name], lanes, bits=bits)
-        dropped = [name for name in opened.participants if name not in statement.names]
-        add, subtract = bytearray(), bytearray()
-        for name, opening in opened.openings.items():
-            subtract += opening.self_seed
-            for peer, key in zip(dropped, opening.pair_keys, strict=True):
-                # Undo the sign that the survivor gave this mask: plus towards later sites, else minus.
-                if self._roster.index(peer) > self._roster.index(name):
-                    subtract += key
-                else:
-                    add += key
-        _core.add_masks(lanes, add, subtract)
-        keep_bits(lanes, bits)
+        opened = self._open()
         self._result = Result(
             round=opened.context.round,
-            question=question,
-            lanes=lanes,
+            question=self.policy.question(opened.kind),
+            lanes=unmasked_sum(opened, self._roster, self.policy),
             participants=opened.participants,
-            survivors=statement.names,
-            dropped=tuple(dropped),
+            survivors=opened.survivors(),
+            dropped=tuple(opened.dropped()),
             vanished=opened.vanished,
             links={name: o.link for name, o in opened.openings.items() if o.link is not None},
             faults=self.faults,
@@ -773,7 +620,7 @@ class Coordinator:
 
     # Helpers ---------------------------------------------------------------------------------------------
 
-    def _open(self) -> _Round:
+    def _open(self) -> OpenTally:
         if self._state.open is None:
             raise StateError("no round is open")
         return self._state.open
@@ -792,7 +639,7 @@ class Coordinator:
         if count < self.policy.smallest_cohort:
             raise RoundAborted(f"{count} sites {what}, at least {self.policy.smallest_cohort} are needed")
 
-    def _abort(self, reason: str, peers: Sequence[str]) -> None:
+    def _abort(self, reason: str, peers: Sequence[str]) -> NoReturn:
         self._state.open = None
         self._state.phase = "done"
         raise RoundAborted(reason, peers=tuple(peers))
@@ -819,8 +666,3 @@ _ANSWERS: dict[str, type[m.Message]] = {
 
 def _sender(message: m.ToCoordinator) -> str | None:
     return getattr(message, "site", None)
-
-
-def _check_padding(payload: bytes, bits: int, site: str) -> None:
-    if bits % 8 and payload[-1] >> (bits % 8):
-        raise MalformedMessage(f"the payload of site {site!r} has bits after its last lane", peers=(site,))

@@ -1,0 +1,202 @@
+"""One round at the coordinator: what it has gathered, whether it holds together, and the sum that it gives.
+
+Nothing here moves a round forward: `coordinator` does. These are the checks and the arithmetic.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from msgspec import Struct
+
+from sordino import _core
+from sordino.errors import MalformedMessage, PeerError, ShareError
+from sordino.protocol import merkle, wire
+from sordino.protocol import messages as m
+from sordino.protocol.commitment import chain_end, commit_mask_key, commit_self_seed, share_leaf
+from sordino.protocol.keys import Roster, RoundContext
+from sordino.protocol.lanes import Lanes, empty_lanes, keep_bits
+from sordino.protocol.policy import Policy
+from sordino.protocol.revealing import revealed_secrets
+from sordino.protocol.secret import SECRET_BYTES
+from sordino.protocol.transcript import body_digest
+
+
+class Opening(Struct, frozen=True):
+    """What one survivor reveals, or what was rebuilt in its place."""
+
+    self_seed: bytes
+    pair_keys: tuple[bytes, ...]
+    link: bytes | None
+
+    def __repr__(self) -> str:
+        return f"Opening({2 + len(self.pair_keys)} secrets at most)"
+
+
+class OpenTally(Struct):
+    """The open round.
+
+    signed_before   by site: the statement of this round that it signed for a coordinator that has forgotten
+    shares          by vanished site and responder: the proved shares, in the order of `revealed_secrets`
+    answered        (responder, vanished site) pairs that need not be asked again
+    """
+
+    context: RoundContext
+    kind: str
+    body: bytes
+    participants: tuple[str, ...]
+    uploads: dict[str, m.Upload] = {}
+    payloads: dict[str, bytes] = {}
+    statement: m.Statement | None = None
+    endorsements: dict[str, bytes] = {}
+    signed_before: dict[str, tuple[m.Statement, bytes]] = {}
+    openings: dict[str, Opening] = {}
+    vanished: tuple[str, ...] = ()
+    shares: dict[str, dict[str, tuple[bytes, ...]]] = {}
+    answered: set[tuple[str, str]] = set()
+
+    def __repr__(self) -> str:
+        return f"OpenTally(round={self.context.round}, kind={self.kind!r}, participants={self.participants})"
+
+    def peers_of(self, site: str) -> list[str]:
+        """The other participants, in order."""
+        return [name for name in self.participants if name != site]
+
+    def survivors(self) -> tuple[str, ...]:
+        """U3, once the round has a statement."""
+        return self.statement.names if self.statement is not None else ()
+
+    def dropped(self) -> list[str]:
+        """U without U3."""
+        survivors = self.survivors()
+        return [name for name in self.participants if name not in survivors]
+
+
+def check_upload(
+    tally: OpenTally, site: str, message: m.Upload, payload: bytes, roster: Roster, policy: Policy
+) -> None:
+    """Raise a `PeerError` that names the site unless this is its whole, signed upload to the open round."""
+    summary, context = message.summary, tally.context
+    place = (summary.session, summary.round, summary.question, summary.cohort)
+    if place != (context.session, context.round, context.question, context.cohort):
+        raise PeerError(f"the upload of site {site!r} is for another round", peers=(site,))
+    if site not in tally.participants:
+        raise PeerError(f"site {site!r} is no participant of the round", peers=(site,))
+    peers, links = len(tally.participants) - 1, policy.links(len(tally.participants))
+    lengths = (len(summary.pair_commitments), len(summary.boxes), len(message.boxes))
+    if lengths != (peers, peers, peers) or (summary.chain_end is not None) != (links > 0):
+        raise MalformedMessage(f"the upload of site {site!r} is incomplete", peers=(site,))
+    roster.verify(site, message.signature, "upload", summary.digest)
+    box_bytes = wire.share_box_bytes(1 + peers + links)
+    for box, reference in zip(message.boxes, summary.boxes, strict=True):
+        if len(box) != box_bytes or body_digest(box) != reference.box:
+            raise MalformedMessage(f"a share box of site {site!r} is not the signed one", peers=(site,))
+    if body_digest(payload) != summary.payload:
+        raise MalformedMessage(f"the payload of site {site!r} is not the signed one", peers=(site,))
+    bits = policy.question(tally.kind).lanes * policy.bits
+    if len(payload) != (bits + 7) // 8:
+        raise MalformedMessage(f"the payload of site {site!r} has {len(payload)} bytes", peers=(site,))
+    if bits % 8 and payload[-1] >> (bits % 8):
+        raise MalformedMessage(f"the payload of site {site!r} has bits after its last lane", peers=(site,))
+
+
+def differing_pairs(tally: OpenTally) -> list[tuple[str, str]]:
+    """The pairs of uploads that commit to different masks with each other."""
+    committed = {
+        name: dict(zip(tally.peers_of(name), upload.summary.pair_commitments, strict=True))
+        for name, upload in tally.uploads.items()
+    }
+    names = sorted(committed)
+    return [
+        (one, other)
+        for place, one in enumerate(names)
+        for other in names[place + 1 :]
+        if committed[one][other] != committed[other][one]
+    ]
+
+
+def check_opening(tally: OpenTally, site: str, opening: Opening, policy: Policy) -> None:
+    """Raise `ShareError` unless what a site revealed, or was rebuilt for it, is what it committed to."""
+    summary, peers, dropped = tally.uploads[site].summary, tally.peers_of(site), tally.dropped()
+    place = (tally.context.session, tally.context.round)
+    committed = dict(zip(peers, summary.pair_commitments, strict=True))
+    links = policy.links(len(tally.participants))
+    good = (
+        commit_self_seed(*place, site, opening.self_seed) == summary.self_commitment
+        and len(opening.pair_keys) == len(dropped)
+        and all(
+            commit_mask_key(*place, site, peer, key) == committed[peer]
+            for peer, key in zip(dropped, opening.pair_keys, strict=True)
+        )
+        and (opening.link is not None) == (len(dropped) < links)
+        and (opening.link is None or chain_end(opening.link, links - len(dropped)) == summary.chain_end)
+    )
+    if not good:
+        raise ShareError(f"site {site!r} opened something else than it committed to", peers=(site,))
+
+
+def check_shares(tally: OpenTally, responder: str, message: m.Recovery, policy: Policy) -> None:
+    """Raise `ShareError`, naming both, unless every share leads to the root that its dealer signed."""
+    dealer, context = message.vanished, tally.context
+    peers, links = tally.peers_of(dealer), policy.links(len(tally.participants))
+    wanted = revealed_secrets(peers, tally.survivors(), links)
+    count = 1 + len(peers) + links
+    root = tally.uploads[dealer].summary.boxes[peers.index(responder)].root
+    leaf = share_leaf(context.session, context.round, dealer, responder)
+    proved = len(message.shares) == len(wanted) and all(
+        len(share.path) == merkle.depth(count)
+        and merkle.root_from(leaf(index, share.share), index, share.path, count) == root
+        for index, share in zip(wanted, message.shares, strict=True)
+    )
+    if not proved:
+        raise ShareError(
+            f"shares of {dealer!r} from site {responder!r} do not lead to the signed root; which of them is "
+            f"at fault cannot be told",
+            peers=(responder, dealer),
+        )
+
+
+def rebuild(tally: OpenTally, vanished: str, roster: Roster, policy: Policy) -> Opening:
+    """Rebuild what a vanished survivor would have revealed, from t of its proved shares.
+
+    Every share was proved against the root that its dealer signed. So if t of them give something else than
+    the dealer committed to, the dealer shared something else, and `ShareError` names it alone.
+    """
+    shares = dict(sorted(tally.shares[vanished].items())[: policy.threshold])
+    stacked = np.frombuffer(b"".join(b"".join(vector) for vector in shares.values()), np.uint8)
+    secrets = _core.shamir_combine(
+        [roster.point(name) for name in shares], stacked.reshape(len(shares), -1, SECRET_BYTES)
+    )
+    parts = [bytes(secrets[at : at + SECRET_BYTES]) for at in range(0, len(secrets), SECRET_BYTES)]
+    keys = len(tally.dropped())
+    opening = Opening(
+        self_seed=parts[0],
+        pair_keys=tuple(parts[1 : 1 + keys]),
+        link=parts[1 + keys] if len(parts) > 1 + keys else None,
+    )
+    try:
+        check_opening(tally, vanished, opening, policy)
+    except ShareError:
+        raise ShareError(
+            f"site {vanished!r} shared something else than it committed to", peers=(vanished,)
+        ) from None
+    return opening
+
+
+def unmasked_sum(tally: OpenTally, roster: Roster, policy: Policy) -> Lanes:
+    """The sum of the survivors' lanes mod 2**bits, once every survivor is opened."""
+    lanes = empty_lanes(policy.question(tally.kind).lanes, policy.bits)
+    for name in tally.survivors():
+        _core.unpack_add(tally.payloads[name], lanes, bits=policy.bits)
+    add, subtract = bytearray(), bytearray()
+    dropped = tally.dropped()
+    for name, opening in tally.openings.items():
+        subtract += opening.self_seed
+        for peer, key in zip(dropped, opening.pair_keys, strict=True):
+            # Undo the sign that the survivor gave this mask: plus towards later sites, else minus.
+            if roster.index(peer) > roster.index(name):
+                subtract += key
+            else:
+                add += key
+    _core.add_masks(lanes, add, subtract)
+    keep_bits(lanes, policy.bits)
+    return lanes

@@ -98,11 +98,11 @@ def test_every_pair_outside_the_table_is_refused(step: str, kind: type[m.Message
     study = at(step)
     assert study.sites[ASKED].step == step
     message = request(study, kind)
-    with (
-        study.nothing_changes(ASKED),
-        pytest.raises((RequestRefused, StateError), match="takes no|no session"),
-    ):
+    refused = pytest.raises((RequestRefused, StateError), match="takes no|no session|another session")
+    with study.nothing_changes(ASKED), refused as caught:
         study.deliver(ASKED, message)
+    # Before set-up is over there is no session yet that a close could be about.
+    assert "another session" not in str(caught.value) or kind is m.Close
 
 
 def test_a_final_close_is_taken_at_every_step_of_the_session() -> None:

@@ -86,7 +86,7 @@ def examine(path: Path, data: Path | None = None) -> tuple[Prepared | None, Find
     study, faults = examine_study(path)
     if study is None:
         return None, Findings(tuple(faults), ())
-    columns = len(study.data.features) if isinstance(study.data.features, list) else 1
+    columns = max(1, len(study.data.features)) if isinstance(study.data.features, list) else 1
     cohort = None
     if not faults:
         cohort, faults = examine_cohort(study, path.parent, data)

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hospitals import write_study
@@ -45,6 +45,8 @@ def study(tmp_path_factory):
 
 
 @ANY
+@example([("features", "[]")], 0)
+@example([("features", "[]")], 1)
 @given(st.lists(st.tuples(KEYS, VALUES), max_size=3), st.integers(0, 12))
 def test_any_value_of_any_key(study, pairs, place):
     lines = (study.parent / "study.toml").read_text().splitlines()

@@ -115,7 +115,7 @@ def read_toml(path: Path, kind: type[T]) -> T:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     try:
         return msgspec.toml.decode(data, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {_explain(str(error), kind)}") from None
 
 

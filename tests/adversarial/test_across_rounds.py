@@ -31,7 +31,7 @@ def upload_request(study: Study, participants: Sequence[str]) -> m.UploadRequest
     return study.upload_request(participants=tuple(participants))
 
 
-# The same session -------------------------------------------------------------------------------------
+# The same session ---------------------------------------------------------------------------------------
 
 
 def test_frozen_data_is_asked_again_of_the_same_sites() -> None:
@@ -123,7 +123,7 @@ def test_a_recovery_fixes_the_survivors_too() -> None:
         study.deliver(ASKED, m.ConfirmRequest(study.statement()))
 
 
-# Another session over the same data -------------------------------------------------------------------
+# Another session over the same data ---------------------------------------------------------------------
 
 
 def test_frozen_data_refuses_another_set_of_participants_in_another_session() -> None:

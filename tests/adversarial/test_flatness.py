@@ -121,7 +121,7 @@ def test_the_differences_of_two_sites_are_flat() -> None:
             check_flat(np.bincount(combined % 256, minlength=256).reshape(32, -1).sum(1))
 
 
-# Keystreams ----------------------------------------------------------------------------------------
+# Keystreams ---------------------------------------------------------------------------------------------
 
 
 def keys_of(study: Study) -> dict[tuple[str, ...], bytes]:

@@ -233,7 +233,7 @@ def test_a_body_that_is_not_the_named_one_is_refused() -> None:
             sample.study.deliver(ASKED, sample.data, body)
 
 
-# Random bytes ----------------------------------------------------------------------------------------
+# Random bytes -------------------------------------------------------------------------------------------
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),

@@ -31,7 +31,7 @@ def blamed(faults: Sequence[Fault]) -> set[tuple[str, ...]]:
     return {fault.peers for fault in faults}
 
 
-# Responders that lie ----------------------------------------------------------------------------------
+# Responders that lie ------------------------------------------------------------------------------------
 
 
 def wrong_share(message: m.Recovery) -> m.Recovery:
@@ -174,7 +174,7 @@ def test_all_responders_but_one_lying_about_two_sites_is_a_clear_abort_in_bounde
     assert time.process_time() - started < 10
 
 
-# Unmasking with something else ------------------------------------------------------------------------
+# Unmasking with something else --------------------------------------------------------------------------
 
 
 def test_a_wrong_self_seed_in_r3_is_named_and_recovered_by_shares() -> None:
@@ -219,7 +219,7 @@ def test_a_site_may_unmask_again_rightly_after_a_wrong_answer() -> None:
     assert study.round().vanished == ()
 
 
-# Dealers that lie in their upload ---------------------------------------------------------------------
+# Dealers that lie in their upload -----------------------------------------------------------------------
 
 
 def sign(summary: m.UploadSummary, upload: m.Upload) -> m.Upload:
@@ -380,7 +380,7 @@ def test_a_responder_does_not_open_a_box_that_is_not_the_certified_one() -> None
             open_shares(wrong_key, wrong_header, wrong_box)
 
 
-# Pair commitments that differ -------------------------------------------------------------------------
+# Pair commitments that differ ---------------------------------------------------------------------------
 
 
 def with_commitments(upload: m.Upload, participants: Sequence[str], wrong: Collection[str]) -> m.Upload:

@@ -30,7 +30,7 @@ POLICIES = [
 IDS = ["malicious", "semi-honest", "chain", "freeze"]
 
 
-# Everybody saves and comes back between every two messages --------------------------------------------
+# Everybody saves and comes back between every two messages ----------------------------------------------
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=IDS)
@@ -87,7 +87,7 @@ def test_a_coordinator_without_a_sum_says_so() -> None:
     assert study.round().round == 2
 
 
-# The coordinator's save is older than what it did -----------------------------------------------------
+# The coordinator's save is older than what it did -------------------------------------------------------
 
 
 PHASES = ("advertise", "seal", "receipt", "upload", "confirm", "unmask", "recover")
@@ -165,7 +165,7 @@ def test_a_coordinator_that_lost_everything_starts_a_new_session() -> None:
     assert again.round().survivors == again.names
 
 
-# Liars among those that say where they stand ----------------------------------------------------------
+# Liars among those that say where they stand ------------------------------------------------------------
 
 
 def refusal(study: Study, site: str, **changes: object) -> m.Refusal:

@@ -32,7 +32,7 @@ def write(tmp_path: Path, content: bytes) -> None:
     (tmp_path / ASKED / "journal.jsonl").write_bytes(content)
 
 
-# A state from a backup --------------------------------------------------------------------------------
+# A state from a backup ----------------------------------------------------------------------------------
 
 
 def test_a_state_from_before_r1_gives_the_stored_upload_or_skips_the_round() -> None:
@@ -148,7 +148,7 @@ def test_a_state_of_another_site_or_a_damaged_one_is_refused() -> None:
     assert fresh.state is None
 
 
-# Two processes, two sessions --------------------------------------------------------------------------
+# Two processes, two sessions ----------------------------------------------------------------------------
 
 
 def test_two_processes_on_one_state_answer_a_round_once(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_messages_of_one_session_are_refused_in_the_other() -> None:
     assert one.round().survivors == two.round().survivors == one.names
 
 
-# A journal that was cut -------------------------------------------------------------------------------
+# A journal that was cut ---------------------------------------------------------------------------------
 
 
 CUTS: dict[str, Callable[[list[bytes]], bytes]] = {

@@ -41,7 +41,7 @@ def assert_absent(data: bytes, text: bytes | str) -> None:
         assert spelling not in text
 
 
-# On the wire ----------------------------------------------------------------------------------------
+# On the wire --------------------------------------------------------------------------------------------
 
 
 def on_the_wire(study: Study) -> bytes:
@@ -137,7 +137,7 @@ def test_the_journal_itself_holds_no_key(tmp_path: Path) -> None:
         assert_absent(key, journal)
 
 
-# In prints ----------------------------------------------------------------------------------------
+# In prints ----------------------------------------------------------------------------------------------
 
 
 def printed(study: Study) -> str:
@@ -231,7 +231,7 @@ def test_no_secret_is_in_the_error_of_a_wrong_opening_or_in_its_locals() -> None
     assert_absent(swapped.self_seed, repr(study.coordinator.faults))
 
 
-# In pickles and copies --------------------------------------------------------------------------------
+# In pickles and copies ----------------------------------------------------------------------------------
 
 
 def test_what_holds_secrets_is_not_pickled_or_copied_by_accident() -> None:

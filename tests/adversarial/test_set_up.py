@@ -46,7 +46,7 @@ def flipped(data: bytes, place: int = 0) -> bytes:
     return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
-# Offers ----------------------------------------------------------------------------------------
+# Offers -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_an_offer_whose_session_the_journal_knows_needs_a_new_session() -> None:
         study.deliver("site01", replace(offer, policy=make_policy(rounds=7)))
 
 
-# The roster ----------------------------------------------------------------------------------------
+# The roster ---------------------------------------------------------------------------------------------
 
 
 def test_two_names_with_one_key_are_no_roster() -> None:
@@ -159,7 +159,7 @@ def test_a_coordinator_needs_a_policy_for_its_roster() -> None:
         Coordinator(roster_of(Study().names), make_policy(7))
 
 
-# Advertisements ---------------------------------------------------------------------------------------
+# Advertisements -----------------------------------------------------------------------------------------
 
 
 def advertisement_of_another_session(study: Study, **terms: object) -> m.Advertisement:
@@ -295,7 +295,7 @@ def test_a_site_that_is_shown_such_a_key_names_its_owner_and_seals_nothing(key: 
     assert caught.value.peers == ("site05",)
 
 
-# Boxes ----------------------------------------------------------------------------------------
+# Boxes --------------------------------------------------------------------------------------------------
 
 
 def sealed_by(study: Study, sender: str, receiver: str, session: bytes | None = None) -> m.SealedPair:
@@ -488,7 +488,7 @@ def test_a_site_that_blames_everybody_is_left_out_alone() -> None:
     assert study.coordinator.able() == tuple(n for n in study.names if n != "site04")
 
 
-# What the coordinator checks --------------------------------------------------------------------------
+# What the coordinator checks ----------------------------------------------------------------------------
 
 
 def sealed_lies(good: m.SealedPairs) -> dict[str, m.SealedPairs]:
@@ -563,7 +563,7 @@ def test_an_answer_from_outside_the_roster_is_refused() -> None:
         study.coordinator.receive("site02", reply.data)
 
 
-# The ephemeral key ------------------------------------------------------------------------------------
+# The ephemeral key --------------------------------------------------------------------------------------
 
 
 def test_the_ephemeral_key_is_gone_from_the_saved_state_after_set_up() -> None:

@@ -30,7 +30,7 @@ def uploaded(**lost: str) -> Study:
     return ready().to("confirm", lose=lost)
 
 
-# R1: the request --------------------------------------------------------------------------------------
+# R1: the request ----------------------------------------------------------------------------------------
 
 
 def without(study: Study, *names: str) -> tuple[str, ...]:
@@ -156,7 +156,7 @@ def test_uploads_that_answer_another_question_are_refused_by_the_coordinator() -
     assert study.round().dropped == (ASKED,)
 
 
-# R2: the statement ------------------------------------------------------------------------------------
+# R2: the statement --------------------------------------------------------------------------------------
 
 
 def wrong_digest(study: Study, name: str) -> m.Statement:
@@ -260,7 +260,7 @@ def test_the_split_of_a_round_between_two_statements_certifies_at_most_one() -> 
         assert len(certified) <= 1
 
 
-# R3: the certificate ----------------------------------------------------------------------------------
+# R3: the certificate ------------------------------------------------------------------------------------
 
 
 def certificates(study: Study) -> dict[str, m.Certificate]:
@@ -350,7 +350,7 @@ def test_nothing_is_opened_twice_differently() -> None:
         study.deliver(ASKED, m.UnmaskRequest(other_signers))
 
 
-# R4: recover ----------------------------------------------------------------------------------------
+# R4: recover --------------------------------------------------------------------------------------------
 
 
 def test_recover_is_refused_for_whom_it_must_not_be() -> None:
@@ -420,7 +420,7 @@ def test_recover_binds_the_site_to_the_statement_as_a_signature_does() -> None:
         study.deliver(ASKED, m.ConfirmRequest(other))
 
 
-# Repeats and old rounds -------------------------------------------------------------------------------
+# Repeats and old rounds ---------------------------------------------------------------------------------
 
 
 def test_the_same_round_asked_twice_gives_identical_bytes_and_a_changed_one_is_refused() -> None:
@@ -498,7 +498,7 @@ def test_close_of_another_session_is_refused() -> None:
             study.deliver(ASKED, m.Close(bytes(32), final))
 
 
-# The semi-honest mode ---------------------------------------------------------------------------------
+# The semi-honest mode -----------------------------------------------------------------------------------
 
 
 def test_semi_honest_sites_still_open_one_statement_a_round_only() -> None:
@@ -515,7 +515,7 @@ def test_semi_honest_sites_still_open_one_statement_a_round_only() -> None:
         study.deliver(ASKED, study.recover_request(ASKED, "site03", study.certificate(second)))
 
 
-# What the coordinator checks of answers ---------------------------------------------------------------
+# What the coordinator checks of answers -----------------------------------------------------------------
 
 
 def test_a_forged_missing_or_replayed_signature_on_an_upload_is_refused() -> None:

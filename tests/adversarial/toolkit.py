@@ -355,7 +355,7 @@ class Study:
         )
         return replace(request, **changes)
 
-    # Saving ----------
+    # Saving ---------------------------------------------------------------------------------------------
 
     def saved(self, name: str) -> bytes:
         return self.sites[name].save()

@@ -78,7 +78,7 @@ class AggregatorSuite:
         with self.make(policy_for()) as made:
             yield made
 
-    # Sums ----------------------------------------------------------------------
+    # Sums -----------------------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("length", EDGES)
     def test_the_sum_is_the_sum_of_the_integers_bit_for_bit(self, length: int) -> None:
@@ -161,7 +161,7 @@ class AggregatorSuite:
         rounds = [aggregator.aggregate("sum", b"", contributors(vectors(4))).round for _ in range(3)]
         assert rounds == [1, 2, 3]
 
-    # Dropouts ------------------------------------------------------------------
+    # Dropouts -------------------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("step", STEPS)
     @pytest.mark.parametrize("lost", [("berlin",), ("lyon", "maastricht")], ids="+".join)
@@ -199,7 +199,7 @@ class AggregatorSuite:
         asked = {name: c for name, c in contributors(vectors(4)).items() if name != "oslo"}
         assert aggregator.aggregate("sum", b"", asked, lose={"oslo": "upload"}).dropped == {}
 
-    # Refusals ------------------------------------------------------------------
+    # Refusals -------------------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 10.001, -10.001, 1e300])
     def test_a_value_outside_its_bounds_is_refused_and_the_next_round_works(
@@ -324,7 +324,7 @@ class AggregatorSuite:
         with pytest.raises(PolicyRefused, match="schema"):
             self.make(policy, schemas={**good, "lyon": b"t" * 32})
 
-    # Lane groups ---------------------------------------------------------------
+    # Lane groups ----------------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("named", [("ct",), ("ct", "all")], ids=["ct", "ct and all"])
     def test_a_site_without_a_group_counts_nothing_in_it(self, named: tuple[str, ...]) -> None:

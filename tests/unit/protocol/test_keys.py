@@ -43,7 +43,7 @@ def fixed(size: int) -> bytes:
     return bytes(range(size % 256)) if size < 256 else bytes(size)
 
 
-# Round keys ----------------------------------------------------------------------------------------
+# Round keys ---------------------------------------------------------------------------------------------
 
 
 def test_round_keys_are_hkdf_of_the_pair_secret_and_the_whole_context() -> None:
@@ -90,7 +90,7 @@ def test_a_share_leaf_binds_dealer_holder_and_place() -> None:
     assert leaf(2, b"x" * 32) != leaf(3, b"x" * 32)
 
 
-# Share boxes ----------------------------------------------------------------------------------------
+# Share boxes --------------------------------------------------------------------------------------------
 
 
 def test_a_share_box_is_aes_gcm_with_the_header_beside_it() -> None:
@@ -125,7 +125,7 @@ def test_a_share_box_opens_with_its_own_key_and_header_only() -> None:
             open_shares(other, header, data)
 
 
-# Sealed pairs ----------------------------------------------------------------------------------------
+# Sealed pairs -------------------------------------------------------------------------------------------
 
 
 def test_a_sealed_pair_opens_for_its_key_and_info_and_no_other() -> None:
@@ -183,7 +183,7 @@ def test_entropy_of_a_wrong_length_is_refused() -> None:
             seal_shares(Secret(PAIR), b"", b"", wrong)
 
 
-# Identities and rosters -------------------------------------------------------------------------------
+# Identities and rosters ---------------------------------------------------------------------------------
 
 
 def test_an_identity_signs_the_canonical_encoding_by_ed25519() -> None:

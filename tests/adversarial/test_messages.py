@@ -249,7 +249,7 @@ BYTES = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(BYTES)
 def test_random_bytes_are_refused_at_the_site(data: bytes) -> None:
     sample = to_site("ConfirmRequest")
@@ -257,7 +257,7 @@ def test_random_bytes_are_refused_at_the_site(data: bytes) -> None:
         sample.study.deliver(ASKED, data)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(BYTES)
 def test_random_bytes_are_refused_at_the_coordinator(data: bytes) -> None:
     sample = to_coordinator("Unmasking")
@@ -267,7 +267,7 @@ def test_random_bytes_are_refused_at_the_coordinator(data: bytes) -> None:
     assert bare(sample.study.coordinator) == before
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None, derandomize=True)
 @given(st.sampled_from(list(TO_SITE)), st.integers(0, 5), ANYTHING)
 def test_a_message_with_anything_in_one_field_is_refused_or_fair(
     kind: str, place: int, value: object
@@ -278,7 +278,7 @@ def test_a_message_with_anything_in_one_field_is_refused_or_fair(
     check_site(sample, b"\x01" + msgspec.msgpack.encode(parts))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None, derandomize=True)
 @given(st.sampled_from(list(TO_COORDINATOR)), st.integers(0, 8), ANYTHING)
 def test_an_answer_with_anything_in_one_field_is_refused_or_fair(
     kind: str, place: int, value: object

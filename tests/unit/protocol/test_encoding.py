@@ -34,13 +34,13 @@ def meaning(value: Any) -> Any:
     return (type(value).__name__, value)
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(VALUES, VALUES)
 def test_two_values_share_an_encoding_only_if_they_are_the_same(one: Any, other: Any) -> None:
     assert (encode("t", one) == encode("t", other)) == (meaning(one) == meaning(other))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(st.lists(VALUES, max_size=3), st.lists(VALUES, max_size=3), st.text(max_size=3), st.text(max_size=3))
 def test_tag_and_fields_are_bound_together(
     one: list[Any], other: list[Any], tag: str, other_tag: str
@@ -49,7 +49,7 @@ def test_tag_and_fields_are_bound_together(
     assert (encode(tag, *one) == encode(other_tag, *other)) == same
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(VALUES, VALUES)
 def test_no_encoding_is_the_beginning_of_another(one: Any, other: Any) -> None:
     if meaning(one) != meaning(other):

@@ -45,8 +45,11 @@ class Watched:
             self.sent[name] += traffic.sent
             self.received[name] += traffic.received
             self.seconds[name] += traffic.seconds
-        if event.total.vanished:
-            self.recovered.append(f"{event.turn.number} ({', '.join(event.total.vanished)})")
+        # The sum stood either way: over the others, or with the vanished hospital's part in it.
+        lost = [f"{name} left out" for name in sorted(event.total.dropped)]
+        lost += [f"{name} rebuilt" for name in event.total.vanished]
+        if lost:
+            self.recovered.append(f"{event.turn.number} ({', '.join(lost)})")
 
 
 @app.command()

@@ -28,6 +28,8 @@ struct Backend {
 
 extern const Backend portable;
 #if defined(__x86_64__)
+extern const Backend vaes512;
+extern const Backend vaes256;
 extern const Backend aesni;
 #endif
 

@@ -2,22 +2,48 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+
+#include <cstdint>
 #endif
 
 namespace sordino::prg {
 
-CpuFeatures detect_cpu_features() noexcept {
 #if defined(__x86_64__)
-    // cpuid and not __builtin_cpu_supports: not every compiler's builtin knows "aes".
+namespace {
+
+// The register states that the system saves: XCR0. Assembler, since the intrinsic needs a target of its own.
+std::uint64_t enabled_states() noexcept {
+    std::uint32_t low = 0;
+    std::uint32_t high = 0;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (std::uint64_t{high} << 32) | low;
+}
+
+}  // namespace
+
+// cpuid and not __builtin_cpu_supports: not every compiler's builtin knows "aes" and "vaes".
+CpuFeatures detect_cpu_features() noexcept {
+    constexpr std::uint64_t ymm_states = 0x06;  // SSE, AVX
+    constexpr std::uint64_t zmm_states = 0xE6;  // and the mask registers and both parts of the 512-bit ones
+    CpuFeatures features;
     unsigned a = 0;
     unsigned b = 0;
     unsigned c = 0;
     unsigned d = 0;
-    if (__get_cpuid(1, &a, &b, &c, &d) == 0) return {};
-    return {.aesni = (c & bit_AES) != 0 && (c & bit_SSE4_1) != 0};
-#else
-    return {};
-#endif
+    if (__get_cpuid(1, &a, &b, &c, &d) == 0) return features;
+    features.aesni = (c & bit_AES) != 0 && (c & bit_SSE4_1) != 0;
+    if (!features.aesni || (c & bit_OSXSAVE) == 0 || (c & bit_AVX) == 0) return features;
+    const std::uint64_t states = enabled_states();
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (c & bit_VAES) == 0) return features;
+    features.vaes256 = (states & ymm_states) == ymm_states && (b & bit_AVX2) != 0;
+    features.vaes512 =
+        (states & zmm_states) == zmm_states && (b & bit_AVX512F) != 0 && (b & bit_AVX512BW) != 0;
+    return features;
 }
+#else
+CpuFeatures detect_cpu_features() noexcept {
+    return {};
+}
+#endif
 
 }  // namespace sordino::prg

@@ -1,10 +1,13 @@
-// Which instruction sets this CPU has; dispatch.cpp alone decides what follows from it.
+// Which instruction sets this CPU has and the system has switched on; dispatch.cpp alone decides what
+// follows.
 #pragma once
 
 namespace sordino::prg {
 
 struct CpuFeatures {
-    bool aesni;  // AES-NI and SSE4.1
+    bool aesni = false;    // AES-NI and SSE4.1
+    bool vaes256 = false;  // AVX2 and VAES, and the system saves the 256-bit registers
+    bool vaes512 = false;  // AVX-512 F and BW and VAES, and the system saves the 512-bit registers
 };
 
 [[nodiscard]] CpuFeatures detect_cpu_features() noexcept;

@@ -19,7 +19,10 @@ std::atomic<const prg::Backend*> chosen{nullptr};
 std::vector<const prg::Backend*> runnable() {
     std::vector<const prg::Backend*> found;
 #if defined(__x86_64__)
-    if (prg::detect_cpu_features().aesni) found.push_back(&prg::aesni);
+    const prg::CpuFeatures cpu = prg::detect_cpu_features();
+    if (cpu.vaes512) found.push_back(&prg::vaes512);
+    if (cpu.vaes256) found.push_back(&prg::vaes256);
+    if (cpu.aesni) found.push_back(&prg::aesni);
 #endif
     found.push_back(&prg::portable);
     return found;

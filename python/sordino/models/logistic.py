@@ -72,14 +72,15 @@ class Logistic:
         return 0.25 * max(0.0, largest) / len(features)
 
     def rates(self, learning_rate: float) -> Vector:
-        """`learning_rate` for each coefficient, at least 1 for the intercept.
+        """`learning_rate` for each coefficient, 1 for the intercept.
 
         The intercept's own second derivative is at most 1/4 whatever the features are. A block-diagonal
         bound gives lambda_max <= learning_rate * curvature + 1/4 < 2 at learning_rate <= 1 / curvature, so
-        descent stays stable, while at the coefficients' rate the intercept would lag for thousands of steps.
+        descent stays stable. At the coefficients' rate the intercept would lag for thousands of steps where
+        features are large, and overshoot without end where they are small.
         """
         rates = np.full(self.size, learning_rate)
-        rates[-1] = max(1.0, learning_rate)
+        rates[-1] = 1.0
         return rates
 
     def fit(self, features: Matrix, target: Vector) -> Vector:

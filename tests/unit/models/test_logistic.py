@@ -66,9 +66,12 @@ def test_curvature_bounds_the_second_derivative_on_wide_and_on_tall_tables():
         assert Logistic(shape[1]).curvature(features) == pytest.approx(largest)
 
 
-def test_descent_at_the_models_rates_never_climbs():
+@pytest.mark.parametrize(
+    ("unit", "offset"), [([100.0, 1.0, 0.01], [500.0, 0.0, 0.0]), ([1e-3] * 3, 0.0), ([0.0] * 3, 1e-6)]
+)
+def test_descent_at_the_models_rates_never_climbs(unit, offset):
     model, (features, target) = Logistic(3, l2=0.01), pooled(hospitals())
-    features = features * [100.0, 1.0, 0.01] + [500.0, 0.0, 0.0]
+    features = features * unit + offset
     rates = model.rates(1.0 / (model.curvature(features) + model.l2))
     parameters, last = model.initial(), np.inf
     for _ in range(200):

@@ -25,6 +25,7 @@ _EXPONENT_CLIP = 1100.0
 _MEAN_CLIP = 2.0**16
 _VARIANCE_CLIP = 2.0**20
 _WANTED_BITS = 24
+_APART = "its scale at this site and at all of them together differ a thousandfold; has one another unit?"
 _OFFSET = 2.0**-12
 """A feature far from zero is measured in units of at least this part of its mean, so that its mean fits."""
 
@@ -88,7 +89,7 @@ class Means(_Moment):
     def contribute(self, site: Site, known: Arrays) -> Contribution:
         """The site's means."""
         mean = site.features.mean(axis=0) / known["unit"]
-        _within(site, mean, _MEAN_CLIP, "its scale differs too much from the other sites'")
+        _within(site, mean, _MEAN_CLIP, _APART)
         return Contribution({"mean": mean}, weight=len(site.target))
 
     def advance(self, state: Arrays, total: Aggregate) -> Arrays:
@@ -111,14 +112,19 @@ class Variances(_Moment):
         """The mean over the site's patients of ((x - mean) / unit)**2."""
         distance = (site.features - known["mean"]) / known["unit"]
         variance = np.mean(distance * distance, axis=0)
-        _within(site, variance, _VARIANCE_CLIP, "its scale differs too much from the other sites'")
+        _within(site, variance, _VARIANCE_CLIP, _APART)
         return Contribution({"variance": variance}, weight=len(site.target))
 
     def advance(self, state: Arrays, total: Aggregate) -> Arrays:
-        """Sets `scale`, the standard deviation (over n) in the features' own scale; 1 for a constant."""
-        variance = total.mean("variance")
+        """Sets `scale`, the standard deviation (over n) in the features' own scale; 1 for a constant.
+
+        A variance that the grid cannot tell from zero may still be large where the unit is: such a feature
+        is divided by the largest deviation that it can have, or it would drown the others.
+        """
+        variance, unit = total.mean("variance"), state["unit"]
         resolution = 1.0 / self.question().blocks[0].scale
-        scale = np.where(variance > resolution, np.sqrt(np.maximum(variance, 0.0)) * state["unit"], 1.0)
+        least = np.maximum(1.0, np.sqrt(resolution) * unit)
+        scale = np.where(variance > resolution, np.sqrt(np.maximum(variance, 0.0)) * unit, least)
         return {name: vector for name, vector in {**state, "scale": scale}.items() if name != "unit"}
 
 

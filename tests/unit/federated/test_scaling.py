@@ -51,12 +51,28 @@ def test_small_spread_far_from_zero_does_not_cancel():
     np.testing.assert_allclose(state["scale"], features.std(axis=0), rtol=0.01)
 
 
-@pytest.mark.parametrize("constant", [0.0, 5e8, -3e-20])
+@pytest.mark.parametrize("constant", [0.0, 5e4, -3e-20])
 def test_constant_feature_is_left_unscaled(constant):
     sites = changed(hospitals(), lambda _, features: np.full_like(features, constant))
     state = scaled(sites, 3)
     np.testing.assert_array_equal(state["scale"], 1.0)
-    assert np.isfinite(standardised(sites["north"].features, state)).all()
+    assert np.abs(standardised(sites["north"].features, state)).max() < 1e-3
+
+
+@pytest.mark.parametrize("constant", [0.1, 5e8, -1e15, 1e90])
+def test_constant_feature_stays_near_zero_however_large_it_is(constant):
+    sites = changed(hospitals(), lambda _, features: np.full_like(features, constant))
+    state = scaled(sites, 3)
+    assert np.abs(standardised(sites["north"].features, state)).max() < 1e-3
+
+
+@pytest.mark.parametrize("offset", [1e9, 1e12, 1e15])
+def test_spread_too_small_for_the_grid_never_drowns_the_other_features(offset):
+    spreads = offset * np.array([1e-9, 1e-8, 5e-8])
+    sites = changed(hospitals(), lambda _, features: features * spreads + offset)
+    state = scaled(sites, 3)
+    deviation = np.concatenate([standardised(site.features, state) for site in sites.values()]).std(axis=0)
+    assert deviation.max() < 1.3
 
 
 def test_feature_that_is_constant_at_one_site_is_scaled_like_the_pooled_one():
@@ -72,7 +88,7 @@ def test_feature_in_another_unit_at_one_site_is_refused_by_name():
         features[:, 1] *= 1e9 if name == "west" else 1.0
         return features
 
-    with pytest.raises(ValueOutOfRange, match=r"'west', feature 'feature 1'.*scale"):
+    with pytest.raises(ValueOutOfRange, match=r"'west', feature 'feature 1'.*scale.*another unit"):
         scaled(changed(hospitals(), change), 3)
 
 

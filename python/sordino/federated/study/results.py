@@ -140,8 +140,10 @@ def _own_scaler(training: Training, features: Matrix) -> Arrays:
     """Mean and standard deviation of these rows, if the study standardises."""
     if not training.standardise:
         return {}
-    spread = features.std(axis=0)
-    return {"mean": features.mean(axis=0), "scale": np.where(spread > 0.0, spread, 1.0)}
+    # By its range: rounding gives a constant such as 0.1 a deviation of 1e-17.
+    constant = features.min(axis=0) == features.max(axis=0)
+    mean = np.where(constant, features[0], features.mean(axis=0))
+    return {"mean": mean, "scale": np.where(constant, 1.0, features.std(axis=0))}
 
 
 def _together(sites: Mapping[str, Site], *, held_out: bool) -> tuple[Matrix, Vector]:

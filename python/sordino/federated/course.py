@@ -81,7 +81,8 @@ def follow(
     deadline  seconds that a site may work on its answer; who takes longer is left out of that round
     notify    told of every sum, with the state after it, and of every aborted round
 
-    Raises `RoundAborted` if one sum fails `ATTEMPTS` times, and what a site's own work raises.
+    Raises `RoundAborted` if one sum fails `ATTEMPTS` times, saying why the last did, and what a site's own
+    work raises.
     """
     for place, turn in enumerate(turns[position:], start=position):
         for attempt in range(1, ATTEMPTS + 1):
@@ -96,9 +97,15 @@ def follow(
             try:
                 total = aggregator.aggregate(turn.stage.kind, question, answers.contributors(), lose=lost)
             except RoundAborted as error:
-                notify(Aborted(turn, lost, str(error)))
+                why = (
+                    f"{error}; missed the deadline of {deadline:g} s: {', '.join(late)}"
+                    if late
+                    else str(error)
+                )
+                notify(Aborted(turn, lost, why))
                 if attempt == ATTEMPTS:
-                    raise
+                    what = f"{turn.stage.kind} {turn.number} was aborted {ATTEMPTS} times"
+                    raise RoundAborted(f"{what}, the last time since {why}", peers=error.peers) from None
                 continue
             state = turn.stage.advance(state, total)
             notify(Summed(turn, place, state, total, question, answers.given, late, answers.work))

@@ -38,7 +38,7 @@ def test_aborted_round_is_asked_again_with_the_lost_sites_back(aggregator):
 def test_sum_that_fails_again_and_again_ends_the_course():
     sites = {name: site for name, site in hospitals().items() if name in ("east", "north")}
     events = []
-    with plain(TRAINING) as sums, pytest.raises(RoundAborted):
+    with plain(TRAINING) as sums, pytest.raises(RoundAborted, match=f"fedavg 1 was aborted {ATTEMPTS} times"):
         follow(TRAINING.turns(), sums, sites, TRAINING.initial(), notify=events.append)
     assert len(events) == ATTEMPTS
 
@@ -73,6 +73,14 @@ class Slow:
     def contribute(self, site, known):
         time.sleep(0.3 if site.name == self.site else 0.0)
         return self.stage.contribute(site, known)
+
+
+def test_deadline_that_nobody_can_meet_is_named():
+    with (
+        plain(TRAINING) as sums,
+        pytest.raises(RoundAborted, match=r"deadline of 1e-09 s: east, north, south"),
+    ):
+        follow(TRAINING.turns(), sums, hospitals(), TRAINING.initial(), deadline=1e-9)
 
 
 @pytest.mark.parametrize("aggregator", [plain, masked])

@@ -163,6 +163,6 @@ def _warnings(study: StudyFile, policy: Policy) -> tuple[str, ...]:
         shown = ", ".join(str(number) for number in beyond[:5]) + (", ..." if len(beyond) > 5 else "")
         warnings.append(
             f"more sites are lost in round {shown} than the {tolerated} that the policy tolerates: "
-            "the round will be aborted and asked for again"
+            "the round may be aborted, and is then asked for again"
         )
     return tuple(warnings)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sordino.errors import ConfigError
-from sordino.federated.study.file import StudyFile
+from sordino.federated.study.file import StudyFile, label_of
 from sordino.federated.study.schema import Schema
 from sordino.federated.study.table import SHOWN, Table, read_table
 from sordino.models.model import Matrix, Vector
@@ -161,7 +161,7 @@ def _patients(
     study: StudyFile, features: tuple[str, ...], classes: tuple[str, str], table: Table, faults: list[str]
 ) -> Patients:
     ids = table.column(study.data.id)
-    twice = [name for name, times in Counter(ids).items() if times > 1]
+    twice = [name for name, times in Counter(ids).items() if times > 1 or not name]
     for name in twice[:SHOWN]:
         lines = ", ".join(str(table.lines[at]) for at, one in enumerate(ids) if one == name)
         what = f"the id {name!r} occurs more than once" if name else "the id is missing"
@@ -178,23 +178,16 @@ def _patients(
 
 
 def _target(study: StudyFile, classes: tuple[str, str], table: Table, faults: list[str]) -> Vector:
-    coding = {_label(classes[0]): 0.0, _label(classes[1]): 1.0}
+    coding = {label_of(classes[0]): 0.0, label_of(classes[1]): 1.0}
     cells = table.column(study.data.target)
-    wrong = [(table.lines[at], cell) for at, cell in enumerate(cells) if _label(cell) not in coding]
+    wrong = [(table.lines[at], cell) for at, cell in enumerate(cells) if label_of(cell) not in coding]
     for line, cell in wrong[:SHOWN]:
-        what = f"{cell!r} is neither {classes[0]!r} nor {classes[1]!r}" if cell else "the value is missing"
+        neither = f"{cell!r} is neither {classes[0]!r} nor {classes[1]!r}, the 'data.classes'"
+        what = neither if cell else "the value is missing"
         faults.append(f"{table.path}: line {line}, target {study.data.target!r}: {what}")
     if len(wrong) > SHOWN:
         faults.append(f"{table.path}: {len(wrong) - SHOWN} more targets are of neither class")
-    return np.array([coding.get(_label(cell), 0.0) for cell in cells])
-
-
-def _label(cell: str) -> str | float:
-    """1, 1.0 and "1" are one label."""
-    try:
-        return float(cell)
-    except ValueError:
-        return cell
+    return np.array([coding.get(label_of(cell), 0.0) for cell in cells])
 
 
 def _overall_faults(study: StudyFile, sites: Mapping[str, Patients]) -> list[str]:

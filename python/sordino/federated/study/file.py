@@ -11,6 +11,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from difflib import get_close_matches
+from math import isnan
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -322,9 +323,18 @@ def _column_faults(study: StudyFile) -> list[str]:
                 faults.append(f"'data.features' holds {column!r}, which is the column of {key!r}")
         both = sorted(set(data.features) & set(data.exclude))
         faults += [f"{name!r} is in both 'data.features' and 'data.exclude'" for name in both]
-    if str(data.classes[0]) == str(data.classes[1]):
-        faults.append(f"'data.classes' names one label twice: {data.classes[0]!r}")
+    if label_of(str(data.classes[0])) == label_of(str(data.classes[1])):
+        faults.append(f"'data.classes' names one label twice: {data.classes[0]!r} and {data.classes[1]!r}")
     return faults
+
+
+def label_of(cell: str) -> str | float:
+    """What a cell of the target, or an entry of `data.classes`, stands for: 1, 1.0 and "1" are one label."""
+    try:
+        number = float(cell)
+    except ValueError:
+        return cell
+    return cell if isnan(number) else number
 
 
 def _test_faults(study: StudyFile) -> list[str]:

@@ -100,14 +100,18 @@ def read_table(path: Path) -> Table:
                 rows.append(tuple(row))
                 lines.append(reader.line_num)
     except csv.Error as error:
-        raise ConfigError(f"{path}: line {reader.line_num}: {error}") from None
+        why = "a quote is opened and not closed" if "unexpected end" in str(error) else str(error)
+        raise ConfigError(f"{path}: line {(lines or [0])[-1] + 1}: {why}") from None
     if not rows:
         raise ConfigError(f"{path}: is empty")
     header = tuple(name.strip() for name in rows[0])
     _check_header(path, header)
     for cells, line in zip(rows[1:], lines[1:], strict=True):
         if len(cells) != len(header):
-            raise ConfigError(f"{path}: line {line} has {len(cells)} cells, the header has {len(header)}")
+            hint = "; a comma inside a cell needs quotes" if len(cells) > len(header) else ""
+            raise ConfigError(
+                f"{path}: line {line} has {len(cells)} cells, the header has {len(header)}{hint}"
+            )
     if len(rows) == 1:
         raise ConfigError(f"{path}: has a header but no rows")
     return Table(path, header, tuple(rows[1:]), tuple(lines[1:]))

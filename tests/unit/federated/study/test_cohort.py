@@ -86,6 +86,12 @@ def test_duplicate_ids_are_named_with_their_lines(tmp_path):
     assert "the id 'p1' occurs more than once: lines 3, 6" in faults_of(tmp_path, content=content)
 
 
+def test_a_single_missing_id_is_told(tmp_path):
+    content = rows()
+    content[1][0] = ""
+    assert "the id is missing: lines 3" in faults_of(tmp_path, content=content)
+
+
 def test_missing_ids_are_told(tmp_path):
     content = rows()
     content[1][0] = content[2][0] = " "
@@ -96,7 +102,7 @@ def test_target_of_neither_class_is_named_by_line(tmp_path):
     content = rows()
     content[3][4] = "2"
     said = faults_of(tmp_path, content=content)
-    assert "line 5, target 'target': '2' is neither '0' nor '1'" in said
+    assert "line 5, target 'target': '2' is neither '0' nor '1', the 'data.classes'" in said
 
 
 def test_missing_target_is_named_by_line(tmp_path):
@@ -272,3 +278,24 @@ def test_more_rows_than_the_public_bound_are_refused(tmp_path):
     _, findings = examine(path)
     assert len(findings.faults) == 2
     assert "more than policy.max_patients = 30 rows" in findings.faults[0]
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b'id,feature 0,target\na,1,0\nb,"1,1\nc,1,0\n', "line 3: a quote is opened and not closed"),
+        (b"id,feature 0,target\na,1,5,0\n", "line 2 has 4 cells, the header has 3; a comma inside a cell"),
+        (b"id,feature 0,target\na,0\n", "line 2 has 2 cells, the header has 3"),
+    ],
+)
+def test_row_of_the_wrong_form_is_named_by_line_with_its_likely_cause(tmp_path, raw, said):
+    assert said in faults_of(tmp_path, raw=raw)
+
+
+def test_class_may_be_called_nan(tmp_path):
+    path = write_study(tmp_path, data='classes = ["nan", 1]')
+    for name in hospitals():
+        table = (tmp_path / f"{name}.csv").read_text().replace(",0\n", ",nan\n")
+        (tmp_path / f"{name}.csv").write_text(table)
+    cohort = read_cohort(read_study(path), tmp_path)
+    np.testing.assert_array_equal(cohort.sites["north"].target, hospitals()["north"].target)

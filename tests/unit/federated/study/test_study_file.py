@@ -68,6 +68,7 @@ def test_unknown_key_is_named_with_the_nearest_valid_one(tmp_path, changes, said
         ({"more": "dropouts = 3"}, "policy.dropouts"),
         ({"data": "classes = [0, 1, 2]"}, "'data.classes' is [0, 1, 2], allowed is two labels"),
         ({"data": "classes = ['a', 'a']"}, "names one label twice"),
+        ({"data": "classes = [1, '1.0']"}, "names one label twice: 1 and '1.0'"),
         ({"data": "features = []"}, "'data.features' is empty"),
         ({"data": "features = ['a', 'a']"}, "names 'a' twice"),
         ({"data": "features = ['target']"}, "which is the column of 'data.target'"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sordino.aggregation.base import STEPS, Aggregate, Aggregator, Contributor, Step, Traffic, check_lose
@@ -209,13 +209,15 @@ class MaskedAggregator(Aggregator):
             return None
         if read_roster(pinned).digest != roster.digest:
             raise StateError(f"{self._directory} holds a session of other sites")
-        coordinator = Coordinator.load(roster, state.read_bytes())
+        with _named(state):
+            coordinator = Coordinator.load(roster, state.read_bytes())
         if coordinator.policy != self.policy:
             raise StateError(f"{self._directory} holds a session under another policy")
         for name, site in self._members.items():
             saved = self._site_directory(name) / "session.state"
             if saved.exists():
-                site.load(saved.read_bytes())
+                with _named(saved):
+                    site.load(saved.read_bytes())
         return coordinator
 
     def _save_site(self, site: Site) -> None:
@@ -225,3 +227,12 @@ class MaskedAggregator(Aggregator):
     def _save_coordinator(self) -> None:
         if self._directory is not None:
             write_durably(self._directory / "coordinator.state", self._coordinator.save(), sync=False)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Has a complaint about a saved state begin with its file."""
+    try:
+        yield
+    except StateError as error:
+        raise StateError(f"{path}: {error}") from None

@@ -52,7 +52,8 @@ def run_study(prepared: Prepared, out: Path, *, watch: Watcher = lambda _: None)
         if checkpoint is None:
             checkpoint = Checkpoint(study=prepared.digest)
             directory.save(checkpoint)
-        if checkpoint.repeat == prepared.study.repeats and (out / "metrics.json").exists():
+        written = all((out / name).exists() for name in ("model.json", "metrics.json"))
+        if checkpoint.repeat == prepared.study.repeats and written:
             return False
         with Transcript(out / "transcript.jsonl") as transcript:
             if begun:

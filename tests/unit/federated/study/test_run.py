@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from hospitals import write_study
+from hospitals import hospitals, write_csv, write_study
 from sordino.errors import ConfigError, StateError, ValueOutOfRange
 from sordino.federated.course import Aborted, Summed
 from sordino.federated.study.directory import RunDirectory
@@ -131,6 +131,15 @@ def test_finished_run_is_left_alone(finished):
     assert before == {path: path.read_bytes() for path in (folder / "out").glob("*.json*")}
 
 
+@pytest.mark.parametrize("name", ["model.json", "metrics.json"])
+def test_result_that_was_deleted_is_written_again(finished, name):
+    prepared, folder, _ = finished
+    before = (folder / "out" / name).read_bytes()
+    (folder / "out" / name).unlink()
+    assert run_study(prepared, folder / "out")
+    assert (folder / "out" / name).read_bytes() == before
+
+
 @pytest.mark.parametrize("stop", [1, 4, 5, 9])
 def test_run_that_stopped_anywhere_goes_on_to_the_same_result(finished, tmp_path, stop):
     prepared, folder, _ = finished
@@ -183,6 +192,21 @@ def test_damaged_checkpoint_is_refused(finished, tmp_path):
         (tmp_path / "state" / "checkpoint").write_bytes(damage)
         with pytest.raises(StateError):
             run_study(prepared, tmp_path)
+
+
+@pytest.mark.parametrize("state", ["coordinator.state", "sites/east/session.state"])
+def test_damaged_state_is_refused_by_name(finished, tmp_path, state):
+    prepared, _, _ = finished
+
+    def watch(_):
+        raise Stop
+
+    with pytest.raises(Stop):
+        run_study(prepared, tmp_path, watch=watch)
+    path = tmp_path / "state" / "session" / state
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(StateError, match=f"{state}: "):
+        run_study(prepared, tmp_path)
 
 
 def test_folder_is_for_one_run_at_a_time(finished):
@@ -239,6 +263,21 @@ def test_study_without_a_test_set_has_no_test_metrics(tmp_path):
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert "test" not in metrics["secure_sums"]["repeats"][0]
     assert "test_auc_pooled" not in metrics["simulation"]
+
+
+def test_automatic_rate_does_for_features_far_below_one(tmp_path):
+    study = write_study(tmp_path, training="rounds = 20", more="[model]\nstandardise = false")
+    for name, site in hospitals().items():
+        header = ["id", *site.columns, "target"]
+        rows = [
+            [at, *row, int(label)]
+            for at, (row, label) in enumerate(zip(1e-3 * site.features, site.target, strict=True))
+        ]
+        write_csv(tmp_path / f"{name}.csv", header, rows)
+    run_study(prepare(study), tmp_path / "out")
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    losses = metrics["secure_sums"]["repeats"][0]["train_loss_by_round"]
+    assert losses[-1] < losses[0]
 
 
 def test_diverging_training_names_the_remedy(tmp_path):

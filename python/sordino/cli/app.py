@@ -1,6 +1,6 @@
 """The command line itself: its options, and how an error is told.
 
-Bad input ends in one line on stderr, never in a traceback: exit code 2 where you erred, 3 where another party
+Bad input ends in a line on stderr for each fault, never in a traceback: exit code 2 where you erred, 3 where another party
 did, 130 after Ctrl-C.
 """
 
@@ -68,7 +68,5 @@ def options(
 
 
 def _tell(message: str) -> None:
-    first, *more = message.splitlines() or ["unknown error"]
-    if more:
-        first += f" (and {len(more)} more {'fault' if len(more) == 1 else 'faults'}; see sordino check)"
-    typer.secho(f"error: {first}", err=True, fg=typer.colors.RED)
+    for line in message.splitlines() or ["unknown error"]:
+        typer.secho(f"error: {line}", err=True, fg=typer.colors.RED)

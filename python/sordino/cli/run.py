@@ -31,7 +31,9 @@ def run(
 
     prepared, findings = examine(study, data)
     if prepared is None:
-        raise ConfigError("\n".join(findings.faults))
+        first, *more = findings.faults
+        rest = f" (and {len(more)} more {'fault' if len(more) == 1 else 'faults'}; see sordino check)"
+        raise ConfigError(first + rest if more else first)
     for warning in findings.warnings:
         typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
     with progress(prepared.study.name) as watch:

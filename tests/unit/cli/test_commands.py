@@ -142,7 +142,15 @@ def test_bad_input_of_predict_ends_in_one_line(sordino, tmp_path):
     lacking = write_csv(tmp_path / "new.csv", ["id", "feature 0"], [["a", 1]])
     code, _, told = sordino("predict", model, lacking)
     assert code == 2
-    assert "no column 'feature 1', which the model needs" in one_line(told)
+    assert "no column 'feature 1', 'feature 2', which the model needs" in one_line(told)
+    broken = write_csv(
+        tmp_path / "broken.csv",
+        ["id", "feature 0", "feature 1", "feature 2"],
+        [["a", "x", 1, 2], ["b", 1, "y", 2]],
+    )
+    code, _, told = sordino("predict", model, broken)
+    assert (code, "check" in told) == (2, False)
+    assert [line.startswith("error: ") for line in told.splitlines()] == [True, True]
     code, _, told = sordino("predict", path, lacking)
     assert (code, "is not a model of sordino" in one_line(told)) == (2, True)
     code, _, told = sordino("predict", model, tmp_path / "none.csv")

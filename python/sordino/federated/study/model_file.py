@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from sordino.errors import ConfigError
 from sordino.federated.scaling import standardised
-from sordino.federated.study.table import Table
+from sordino.federated.study.table import SHOWN, Table
 from sordino.models.logistic import Logistic
 from sordino.models.model import Matrix, Vector
 
@@ -66,9 +66,9 @@ class ModelFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         missing and every cell that is no number.
         """
         if missing := [name for name in self.features if name not in table.header]:
-            raise ConfigError(
-                "\n".join(f"{table.path}: no column {name!r}, which the model needs" for name in missing)
-            )
+            more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+            names = ", ".join(repr(name) for name in missing[:SHOWN]) + more
+            raise ConfigError(f"{table.path}: no column {names}, which the model needs")
         faults: list[str] = []
         features = table.numbers(self.features, faults)
         if faults:

@@ -46,7 +46,7 @@ def test_scores_do_not_hang_on_the_order_of_the_columns(tmp_path):
 
 def test_missing_features_and_text_cells_are_named(tmp_path):
     lacking = write_csv(tmp_path / "1.csv", ["id", "c"], [["p", 1]])
-    with pytest.raises(ConfigError, match="'a'.*\n.*'b'"):
+    with pytest.raises(ConfigError, match="no column 'a', 'b', which"):
         MODEL.score(read_table(lacking))
     text = write_csv(tmp_path / "2.csv", ["id", "a", "b"], [["p", 1, "high"]])
     with pytest.raises(ConfigError, match="line 2, column 'b': 'high'"):

@@ -1,7 +1,7 @@
 """The command line itself: its options, and how an error is told.
 
-Bad input ends in a line on stderr for each fault, never in a traceback: exit code 2 where you erred, 3 where another party
-did, 130 after Ctrl-C.
+Bad input ends in a line on stderr for each fault, never in a traceback: exit code 2 where you erred, 3 where
+another party did, 130 after Ctrl-C.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 # make demo     the whole study in one process
 # make test     the test suite
 # make check    linters, types, import contracts, C++ format and analysis, a build with warnings as errors
+# make consumer build the C++ library without Python, install it under build/, and use it from another project
 # make format   rewrite sources in the project's format
 # make .venv    only the environment in .venv; edits of Python files take effect at once, and after edits of
 #               C++ files any of these targets builds what has changed
@@ -14,7 +15,7 @@ WORKERS ?= 2
 bin := .venv/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 native := CMakeLists.txt $(shell find cpp -type f)
-programs := $(wildcard tests/cpp/*.cpp)
+programs := $(wildcard tests/cpp/*.[ch]pp tests/fuzz/*.[ch]pp examples/cpp-consumer/*.cpp)
 cxx := $(filter %.cpp %.hpp,$(native)) $(programs)
 sources := $(filter cpp/src/%.cpp,$(native))
 
@@ -22,7 +23,11 @@ sources := $(filter cpp/src/%.cpp,$(native))
 listed = $(bin)/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); \
   print(*($(1)), sep='\n')"
 
-.PHONY: demo test check format clean .venv
+# $(call configure,FOLDER,OPTIONS): a CMake build with the environment's own tools.
+configure = $(bin)/cmake -S $(if $(3),$(3),.) -B $(1) -G Ninja --log-level=WARNING \
+  -DCMAKE_MAKE_PROGRAM=$(abspath $(bin))/ninja $(2)
+
+.PHONY: demo test check consumer format clean .venv
 
 .venv: .venv/.base
 
@@ -48,7 +53,7 @@ demo: .venv/.base
 test: .venv/.base .venv/.test
 	$(bin)/python -m pytest --numprocesses $(WORKERS)
 
-check: .venv/.base .venv/.test .venv/.dev build/.tidied
+check: .venv/.base .venv/.test .venv/.dev build/.tidied consumer
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy
@@ -56,10 +61,9 @@ check: .venv/.base .venv/.test .venv/.dev build/.tidied
 	$(bin)/clang-format --dry-run -Werror $(cxx)
 
 build/.werror: $(native) $(programs) .venv/.tools
-	$(bin)/cmake -S . -B build/werror -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(bin))/ninja \
-	  -DSORDINO_WERROR=ON -DSORDINO_TESTS=ON -DSORDINO_PYTHON=ON \
+	$(call configure,build/werror,-DSORDINO_WERROR=ON -DSORDINO_TESTS=ON -DSORDINO_PYTHON=ON \
 	  -DPython_EXECUTABLE=$(abspath $(bin))/python \
-	  -Dpybind11_DIR=$$($(bin)/python -m pybind11 --cmakedir) --log-level=WARNING
+	  -Dpybind11_DIR=$$($(bin)/python -m pybind11 --cmakedir))
 	$(bin)/cmake --build build/werror
 	$(bin)/ctest --test-dir build/werror --output-on-failure
 	@touch $@
@@ -67,6 +71,21 @@ build/.werror: $(native) $(programs) .venv/.tools
 build/.tidied: build/.werror .clang-tidy .venv/.dev
 	$(bin)/clang-tidy -p build/werror --quiet $(sources)
 	@touch $@
+
+consumer: .venv/.tools
+	$(call configure,build/library,-DCMAKE_INSTALL_PREFIX=$(CURDIR)/build/installed)
+	$(bin)/cmake --build build/library
+	rm -rf build/installed
+	$(bin)/cmake --install build/library --component development > build/library/installed.txt
+	$(call configure,build/consumer,-DCMAKE_PREFIX_PATH=$(CURDIR)/build/installed,examples/cpp-consumer)
+	$(bin)/cmake --build build/consumer
+	build/consumer/secure_sum
+	@if command -v pkg-config > build/consumer/found; then set -ex; \
+	  export PKG_CONFIG_PATH="$$(dirname "$$(find build/installed -name sordino.pc)")"; \
+	  $${CXX:-c++} -std=c++20 examples/cpp-consumer/main.cpp $$(pkg-config --cflags --libs sordino) \
+	    -o build/consumer/by_pkg_config; \
+	  build/consumer/by_pkg_config; \
+	else echo "consumer: pkg-config is not here, so its file was not tried"; fi
 
 format: .venv/.dev
 	$(bin)/ruff check --fix-only .

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,6 +60,7 @@ def examine_cohort(
     # One file that all sites share is one header: faults of it are told once.
     for table in {table.path: table for table in tables.values()}.values():
         faults += _header_faults(study, features, table)
+    faults += _exclude_faults(study, tables.values())
     if faults:
         return None, faults
     classes = (str(study.data.classes[0]), str(study.data.classes[1]))
@@ -143,6 +144,13 @@ def _header_faults(study: StudyFile, features: tuple[str, ...], table: Table) ->
     if not features:
         faults.append(f"{table.path}: no column is left as a feature")
     return faults
+
+
+def _exclude_faults(study: StudyFile, tables: Iterable[Table]) -> list[str]:
+    """An excluded column that no file has is a slip, by which another column would stay a feature."""
+    names = {name for table in tables for name in table.header}
+    unknown = sorted(set(study.data.exclude) - names)
+    return [f"'data.exclude' names {name!r}, a column that no site has" for name in unknown[:SHOWN]]
 
 
 def _no_column(table: Table, name: str) -> str:

@@ -191,7 +191,7 @@ def read_study(path: Path) -> StudyFile:
 def examine_study(path: Path) -> tuple[StudyFile | None, list[str]]:
     """The study, if its tables can be read at all, and its faults: empty if it may be used."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         return None, [f"{path}: cannot be read: {error.strerror}"]
     except UnicodeDecodeError:

@@ -299,3 +299,10 @@ def test_class_may_be_called_nan(tmp_path):
         (tmp_path / f"{name}.csv").write_text(table)
     cohort = read_cohort(read_study(path), tmp_path)
     np.testing.assert_array_equal(cohort.sites["north"].target, hospitals()["north"].target)
+
+
+def test_excluded_column_that_no_site_has_is_told(tmp_path):
+    path = write_study(tmp_path, data='exclude = ["feature 2", "featrue 1"]')
+    prepared, findings = examine(path)
+    assert prepared is None
+    assert findings.faults == ("'data.exclude' names 'featrue 1', a column that no site has",)

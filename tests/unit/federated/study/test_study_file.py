@@ -200,3 +200,9 @@ def test_template_shows_every_key_with_its_default():
             default = fields[name].default
             if commented and default not in (None, msgspec.NODEFAULT, False) and name != "consistency":
                 assert value == default, (at, name)
+
+
+def test_byte_order_mark_of_an_editor_is_no_fault(tmp_path):
+    path = write_study(tmp_path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_study(path).name == "tested"

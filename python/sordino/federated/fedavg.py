@@ -122,5 +122,6 @@ class FedAvg:
             where = site.columns[wrong[0]] if wrong[0] < len(site.columns) else "the intercept"
             raise ValueOutOfRange(
                 f"site {site.name!r}: the change of {where!r} in one round is {change[wrong[0]]:.3g}, beyond "
-                f"update_clip = {self.clip:g}: training diverges, so lower learning_rate or local_steps"
+                f"update_clip = {self.clip:g}: if training diverges, lower learning_rate or local_steps, "
+                "else raise update_clip"
             )

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from adversarial.toolkit import Study, identity, make_policy, question, read, ready
 from sordino.errors import (
     BadSignature,
+    InvalidArgument,
     MalformedMessage,
     PeerError,
     RequestRefused,
@@ -20,6 +21,7 @@ from sordino.errors import (
 from sordino.protocol import messages as m
 from sordino.protocol import wire
 from sordino.protocol.policy import MAX_ROUNDS
+from sordino.protocol.secret import Secret
 from sordino.protocol.site import MAX_SKIPPED_ROUNDS
 from sordino.protocol.transcript import body_digest
 
@@ -61,6 +63,15 @@ def test_a_lying_upload_request_is_refused_and_steps_no_key(lie: str) -> None:
     with study.nothing_changes(), pytest.raises(PeerError):
         study.sites[ASKED].upload(wire.to_bytes(request), b"", study.vectors[ASKED].copy())
     assert study.round().survivors == study.names
+
+
+@pytest.mark.parametrize("chain", [False, True])
+def test_a_first_link_is_taken_exactly_where_the_policy_has_a_chain(chain: bool) -> None:
+    study = ready(make_policy(chain=chain)).to("upload")
+    data, lanes = study.requests()[ASKED].data, study.vectors[ASKED].copy()
+    with study.nothing_changes(), pytest.raises(InvalidArgument, match="link"):
+        study.sites[ASKED].upload(data, b"", lanes, link=None if chain else Secret(bytes(32)))
+    assert lanes.tolist() == study.vectors[ASKED].tolist()
 
 
 @pytest.mark.parametrize("number", [2**60, 2**64 - 1, MAX_ROUNDS + 1, -1])
@@ -376,6 +387,18 @@ def test_recover_is_refused_for_whom_it_must_not_be() -> None:
     read(study.deliver(ASKED, good).data, m.Recovery)
 
 
+def test_recover_for_a_colluder_that_certified_an_upload_with_too_few_boxes_is_refused() -> None:
+    study = uploaded()
+    lie = replace(study.replies(m.Upload)["site05"].summary, boxes=())
+    good = study.statement()
+    survivors = tuple(replace(s, upload=lie.digest) if s.site == "site05" else s for s in good.survivors)
+    certificate = study.certificate(replace(good, survivors=survivors))
+    message = replace(study.recover_request(ASKED, "site05", certificate), vanished=lie)
+    with study.nothing_changes(), pytest.raises(RequestRefused, match="too few boxes") as caught:
+        study.deliver(ASKED, message)
+    assert caught.value.peers == ("site05",)
+
+
 def test_recover_for_a_site_outside_u3_that_uploaded_is_refused_by_all() -> None:
     study = uploaded()
     statement = study.statement(without(study, "site05"))
@@ -579,6 +602,16 @@ def test_an_upload_that_is_not_what_was_asked_is_refused() -> None:
     with pytest.raises(PeerError, match="twice"):
         study.coordinator.receive(ASKED, wire.to_bytes(again), payload)
     assert study.round().survivors == study.names
+
+
+def test_an_upload_of_a_site_that_was_not_asked_is_refused() -> None:
+    study = ready().to("upload", participants=ready().names[:5])
+    asked = read(study.ask(study.requests()["site04"]).data, m.Upload)
+    payload = study.log[-1].reply.payload
+    with pytest.raises(PeerError, match="no participant") as caught:
+        study.coordinator.receive("site05", wire.to_bytes(signed_upload(asked, site="site05")), payload)
+    assert caught.value.peers == ("site05",)
+    assert study.round().survivors == study.names[:5]
 
 
 def test_a_wrong_confirmation_is_refused_and_does_not_count() -> None:

@@ -7,6 +7,7 @@ another party did, 130 after Ctrl-C.
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from typing import Annotated, Any
 
@@ -67,6 +68,21 @@ def options(
     """Secure sums over hospitals: train one model together, and nobody sees more than the sum."""
 
 
+def tell_error(message: str) -> None:
+    """A line on stderr, red on a terminal that takes colour."""
+    typer.secho(f"error: {message}", err=True, fg=typer.colors.RED, color=_coloured())
+
+
+def tell_warning(message: str, *, err: bool = True) -> None:
+    """A line on stderr (or stdout), yellow on a terminal that takes colour."""
+    typer.secho(f"warning: {message}", err=err, fg=typer.colors.YELLOW, color=_coloured())
+
+
+def _coloured() -> bool | None:
+    """False where the user wants no colour (no-color.org) or the terminal has none, else left to click."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
+
+
 def _tell(message: str) -> None:
     for line in message.splitlines() or ["unknown error"]:
-        typer.secho(f"error: {line}", err=True, fg=typer.colors.RED)
+        tell_error(line)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sordino.cli.app import YOU_ERRED, app
+from sordino.cli.app import YOU_ERRED, app, tell_error, tell_warning
 
 if TYPE_CHECKING:
     from sordino.federated.study.prepared import Prepared
@@ -30,9 +30,9 @@ def check(study: StudyPath, data: DataPath = None) -> None:
 
     prepared, findings = examine(study, data)
     for warning in findings.warnings:
-        typer.secho(f"warning: {warning}", fg=typer.colors.YELLOW)
+        tell_warning(warning, err=False)
     for fault in findings.faults:
-        typer.secho(f"error: {fault}", err=True, fg=typer.colors.RED)
+        tell_error(fault)
     if prepared is None:
         raise typer.Exit(YOU_ERRED)
     typer.echo(summary(prepared))

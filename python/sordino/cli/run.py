@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sordino.cli.app import app
+from sordino.cli.app import app, tell_warning
 from sordino.cli.check import DataPath, StudyPath
 
 
@@ -35,7 +35,7 @@ def run(
         rest = f" (and {len(more)} more {'fault' if len(more) == 1 else 'faults'}; see sordino check)"
         raise ConfigError(first + rest if more else first)
     for warning in findings.warnings:
-        typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
+        tell_warning(warning)
     with progress(prepared.study.name) as watch:
         ran = run_study(prepared, out, watch=watch)
     if not ran:

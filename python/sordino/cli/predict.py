@@ -40,5 +40,12 @@ def predict(
     if out is None:
         typer.echo(text.getvalue(), nl=False)
     else:
-        write_durably(out, text.getvalue().encode())
+        try:
+            # A pipe or a device is written to, never replaced by a file.
+            if out.exists() and not out.is_file():
+                out.write_text(text.getvalue(), encoding="utf-8")
+            else:
+                write_durably(out, text.getvalue().encode())
+        except OSError as error:
+            raise ConfigError(f"{out}: cannot be written: {error.strerror}") from None
         typer.echo(f"{len(scores)} patients scored; written to {out}", err=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import subprocess
 import sys
@@ -155,6 +156,13 @@ def test_bad_input_of_predict_ends_in_one_line(sordino, tmp_path):
     assert (code, "is not a model of sordino" in one_line(told)) == (2, True)
     code, _, told = sordino("predict", model, tmp_path / "none.csv")
     assert (code, "cannot be read" in one_line(told)) == (2, True)
+    patients = tmp_path / "north.csv"
+    for where, why in [("none/scores.csv", "No such file"), ("", "Is a directory")]:
+        code, _, told = sordino("predict", model, patients, "--out", tmp_path / where)
+        assert (code, one_line(told)) == (
+            2,
+            f"error: {tmp_path / where}: cannot be written: {why}" + (" or directory" if where else ""),
+        )
     code, _, told = sordino("predict", model, lacking, "--out", lacking)
     assert (code, "would overwrite" in one_line(told)) == (2, True)
 
@@ -204,3 +212,35 @@ def test_wrong_usage_is_told_without_a_traceback(sordino, arguments):
     code, _, told = sordino(*arguments)
     assert code == 2
     assert "Traceback" not in told
+
+
+def test_predict_writes_into_a_pipe_and_leaves_it_there(sordino, tmp_path):
+    path, pipe = write_study(tmp_path), tmp_path / "pipe"
+    sordino("run", path, "--out", tmp_path / "out")
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE, text=True) as reader:
+        code, _, _ = sordino(
+            "predict", tmp_path / "out" / "model.json", tmp_path / "north.csv", "--out", pipe
+        )
+        assert code == 0
+        assert reader.communicate(timeout=60)[0].startswith("id,probability_1\nnorth-0,")
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb"), ("TERM", "xterm")])
+def test_colour_is_left_out_where_it_is_not_wanted(tmp_path, name, value):
+    ours, theirs = os.openpty()
+    environment = {key: text for key, text in os.environ.items() if key not in ("NO_COLOR", "TERM")}
+    script = "from sordino.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "check", str(tmp_path / "none.toml")],
+        env={**environment, name: value},
+        stderr=theirs,
+        check=False,
+    )
+    os.close(theirs)
+    told = os.read(ours, 10_000)
+    os.close(ours)
+    assert done.returncode == 2
+    assert b"cannot be read" in told
+    assert (b"\x1b[" in told) == (value == "xterm")

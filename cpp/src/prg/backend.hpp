@@ -31,6 +31,8 @@ extern const Backend portable;
 extern const Backend vaes512;
 extern const Backend vaes256;
 extern const Backend aesni;
+#elif defined(__aarch64__)
+extern const Backend armv8;
 #endif
 
 // The backend in use. Throws InvalidArgument if SORDINO_CPU asks for one that cannot run here.

@@ -4,6 +4,9 @@
 #include <cpuid.h>
 
 #include <cstdint>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace sordino::prg {
@@ -38,6 +41,16 @@ CpuFeatures detect_cpu_features() noexcept {
     features.vaes256 = (states & ymm_states) == ymm_states && (b & bit_AVX2) != 0;
     features.vaes512 =
         (states & zmm_states) == zmm_states && (b & bit_AVX512F) != 0 && (b & bit_AVX512BW) != 0;
+    return features;
+}
+#elif defined(__aarch64__)
+CpuFeatures detect_cpu_features() noexcept {
+    CpuFeatures features;
+#if defined(__linux__)
+    features.armv8 = (getauxval(AT_HWCAP) & HWCAP_AES) != 0;
+#elif defined(__APPLE__)
+    features.armv8 = true;  // every 64-bit one of that maker has them
+#endif
     return features;
 }
 #else

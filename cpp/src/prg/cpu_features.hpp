@@ -8,6 +8,7 @@ struct CpuFeatures {
     bool aesni = false;    // AES-NI and SSE4.1
     bool vaes256 = false;  // AVX2 and VAES, and the system saves the 256-bit registers
     bool vaes512 = false;  // AVX-512 F and BW and VAES, and the system saves the 512-bit registers
+    bool armv8 = false;    // the AES instructions of ARMv8
 };
 
 [[nodiscard]] CpuFeatures detect_cpu_features() noexcept;

@@ -23,6 +23,8 @@ std::vector<const prg::Backend*> runnable() {
     if (cpu.vaes512) found.push_back(&prg::vaes512);
     if (cpu.vaes256) found.push_back(&prg::vaes256);
     if (cpu.aesni) found.push_back(&prg::aesni);
+#elif defined(__aarch64__)
+    if (prg::detect_cpu_features().armv8) found.push_back(&prg::armv8);
 #endif
     found.push_back(&prg::portable);
     return found;

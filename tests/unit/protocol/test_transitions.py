@@ -122,3 +122,16 @@ def test_the_table_has_one_line_for_a_pair_and_knows_every_message_and_step() ->
 def test_a_pair_that_the_table_has_not_is_an_error() -> None:
     with pytest.raises(RequestRefused, match="'new' takes no Close"):
         transition("new", m.Close(bytes(32), final=True))
+
+
+def test_an_upload_request_and_the_rest_have_each_their_own_way_in() -> None:
+    study = at("ready")
+    site, close = study.sites[ASKED], wire.to_bytes(m.Close(study.session, final=False))
+    upload = study.requests()[ASKED].data
+    with study.nothing_changes(ASKED):
+        with pytest.raises(StateError, match="call `read` and `upload`"):
+            site.handle(upload)
+        with pytest.raises(StateError, match="call `handle`"):
+            site.read(close)
+        with pytest.raises(StateError, match="call `handle`"):
+            site.upload(close, b"", study.vectors[ASKED].copy())

@@ -1,3 +1,5 @@
+#include <optional>
+
 #include "arguments.hpp"
 #include "register.hpp"
 #include "sordino/mask.hpp"
@@ -10,10 +12,12 @@ void mask(py::object lanes_object, py::object add_object, py::object subtract_ob
     const Lanes target = lanes(lanes_object, "lanes", Access::write);
     const Bytes add(add_object, "add");
     const Bytes subtract(subtract_object, "subtract");
+    std::optional<std::size_t> thread_count;
+    if (!threads.is_none()) thread_count = unsigned_integer(threads, "threads");
     const MaskRange range{
         .stream = unsigned_integer(stream, "stream"),
         .offset = unsigned_integer(offset, "offset"),
-        .threads = unsigned_integer(threads, "threads"),
+        .threads = thread_count,
     };
     std::visit(
         [&](auto span) {
@@ -29,7 +33,7 @@ void mask(py::object lanes_object, py::object add_object, py::object subtract_ob
 
 void register_mask(py::module_& module) {
     module.def("add_masks", &mask, py::arg("lanes"), py::arg("add"), py::arg("subtract"), py::kw_only(),
-               py::arg("stream") = 0, py::arg("offset") = 0, py::arg("threads") = 1,
+               py::arg("stream") = 0, py::arg("offset") = 0, py::arg("threads") = py::none(),
                "Add and subtract the keystreams of many seeds, in place.");
 }
 

@@ -1,7 +1,10 @@
 #include "sordino/mask.hpp"
 
 #include <algorithm>
+#include <charconv>
+#include <cstdlib>
 #include <limits>
+#include <string_view>
 #include <system_error>
 #include <thread>
 #include <type_traits>
@@ -108,7 +111,8 @@ void run(std::span<Lane> lanes, std::span<const std::uint8_t> add, std::span<con
     if (subtract.size() % seed_bytes != 0) {
         throw InvalidArgument("subtract: the length must be a multiple of 32 bytes");
     }
-    if (range.threads == 0) throw InvalidArgument("threads: must be at least 1");
+    const std::size_t wanted = range.threads ? *range.threads : default_threads();
+    if (wanted == 0) throw InvalidArgument("threads: must be at least 1");
     if (lanes.size() > std::numeric_limits<std::uint64_t>::max() - range.offset) {
         throw InvalidArgument("offset: the lanes would pass index 2**64");
     }
@@ -118,7 +122,7 @@ void run(std::span<Lane> lanes, std::span<const std::uint8_t> add, std::span<con
     const Masking<Lane> masking{backend, {backend, add}, {backend, subtract}, range.stream};
     constexpr std::size_t tile = Masking<Lane>::lanes_per_tile;
     const std::size_t tiles = (lanes.size() - 1) / tile + 1;
-    const std::size_t workers = std::min(range.threads, tiles);
+    const std::size_t workers = std::min(wanted, tiles);
     const std::size_t share = (tiles - 1) / workers + 1;  // tiles a worker
 
     std::vector<std::jthread> threads;
@@ -144,6 +148,18 @@ void run(std::span<Lane> lanes, std::span<const std::uint8_t> add, std::span<con
 }
 
 }  // namespace
+
+std::size_t default_threads() {
+    const char* variable = std::getenv("SORDINO_THREADS");
+    if (variable == nullptr || *variable == '\0') return std::max(1U, std::thread::hardware_concurrency());
+    const std::string_view text(variable);
+    std::size_t count = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+    if (error != std::errc() || end != text.data() + text.size() || count == 0) {
+        throw InvalidArgument("SORDINO_THREADS: must be a positive decimal number");
+    }
+    return count;
+}
 
 void add_masks(std::span<std::uint32_t> lanes, std::span<const std::uint8_t> add,
                std::span<const std::uint8_t> subtract, MaskRange range) {

@@ -44,12 +44,21 @@ def keystream(seed: Buffer, out: Buffer, *, stream: int = 0, offset: int = 0) ->
     """
 
 def add_masks(
-    lanes: _Lanes, add: Buffer, subtract: Buffer, *, stream: int = 0, offset: int = 0, threads: int = 1
+    lanes: _Lanes,
+    add: Buffer,
+    subtract: Buffer,
+    *,
+    stream: int = 0,
+    offset: int = 0,
+    threads: int | None = None,
 ) -> None:
     """Add the keystreams of the seeds in `add` to the lanes and subtract those in `subtract`, mod 2^w.
 
     Both hold any number of 32-byte seeds. Lane i reads, little-endian, the keystream bytes from
-    `(offset + i) * w / 8` on, so a vector may be masked in pieces. The number of threads changes nothing.
+    `(offset + i) * w / 8` on, so a vector may be masked in pieces.
+
+    `threads` is at least 1; None takes `SORDINO_THREADS`, or else a thread for each core. The result is the same
+    for any number. Raises `InvalidArgument` if `SORDINO_THREADS` is needed and no positive decimal number.
     """
 
 def encode(

@@ -44,7 +44,14 @@ def ramp(count: int, dtype: Any) -> np.ndarray:
 
 
 def check(
-    count: int, dtype: Any, add: int, subtract: int, *, stream: int = 0, offset: int = 0, threads: int = 1
+    count: int,
+    dtype: Any,
+    add: int,
+    subtract: int,
+    *,
+    stream: int = 0,
+    offset: int = 0,
+    threads: int | None = 1,
 ) -> None:
     lanes = ramp(count, dtype)
     plus, minus = seeds_of(add), seeds_of(subtract, 1)
@@ -101,6 +108,30 @@ def test_equals_the_reference(width: int) -> None:
 def test_any_number_of_threads_gives_the_same_lanes(dtype: Any, threads: int) -> None:
     for count, offset in ((1, 0), (20_000, 0), (20_001, 3), (4097, 4095)):
         check(count, dtype, 2, 2, offset=offset, threads=threads)
+
+
+@pytest.mark.parametrize("variable", [None, "", "1", "5"])
+def test_without_a_number_of_threads_the_environment_tells(
+    variable: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if variable is None:
+        monkeypatch.delenv("SORDINO_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("SORDINO_THREADS", variable)
+    check(20_001, np.uint32, 2, 1, offset=3, threads=None)
+
+
+@pytest.mark.parametrize("variable", ["0", "-1", "two", "1.5", " 2", "2 ", "+2", "0x2", "9" * 30])
+def test_a_wrong_number_of_threads_in_the_environment_is_refused(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SORDINO_THREADS", variable)
+    lanes = np.zeros(10, np.uint32)
+    with pytest.raises(InvalidArgument, match="^SORDINO_THREADS: "):
+        _core.add_masks(lanes, b"a" * 32, b"")
+    assert not lanes.any()
+    _core.add_masks(lanes, b"a" * 32, b"", threads=1)
+    assert lanes.all()
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -11,7 +11,8 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from hospitals import hospitals, masked
 from sordino.federated.course import follow
 from sordino.federated.evaluation import Evaluation, area_under_curve
-from sordino.federated.study.results import auc, interval
+from sordino.federated.scaling import standardised
+from sordino.federated.study.results import _own_scaler, auc, interval
 from sordino.federated.training import Training
 
 
@@ -73,3 +74,11 @@ def test_interval_is_students():
     assert found["mean"] == pytest.approx(0.8)
     assert found["high"] - found["low"] == pytest.approx(2 * 4.302653 * 0.1 / math.sqrt(3))
     assert interval([0.7, 0.8]) == {"mean": pytest.approx(0.75)}
+
+
+def test_scaler_of_the_pooled_rows_leaves_a_constant_feature_at_zero():
+    features = np.column_stack([np.full(10, 0.1), np.arange(10.0)])
+    known = _own_scaler(Training(columns=2, sites=4, max_patients=100), features)
+    scaled = standardised(features, known)
+    np.testing.assert_array_equal(scaled[:, 0], 0.0)
+    np.testing.assert_allclose(scaled[:, 1].std(), 1.0)

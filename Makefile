@@ -51,7 +51,7 @@ demo: .venv/.base
 	$(bin)/sordino demo
 
 test: .venv/.base .venv/.test
-	$(bin)/python -m pytest --numprocesses $(WORKERS)
+	$(bin)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 check: .venv/.base .venv/.test .venv/.dev build/.tidied consumer
 	$(bin)/ruff check .

@@ -57,8 +57,8 @@ def add_masks(
     Both hold any number of 32-byte seeds. Lane i reads, little-endian, the keystream bytes from
     `(offset + i) * w / 8` on, so a vector may be masked in pieces.
 
-    `threads` is at least 1; None takes `SORDINO_THREADS`, or else a thread for each core. The result is the same
-    for any number. Raises `InvalidArgument` if `SORDINO_THREADS` is needed and no positive decimal number.
+    `threads` is at least 1; None takes `SORDINO_THREADS`, or else a thread for each core. The result is the
+    same for any number. Raises `InvalidArgument` if that variable is set to no positive decimal number.
     """
 
 def encode(

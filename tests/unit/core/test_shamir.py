@@ -39,6 +39,17 @@ def test_split_equals_the_reference(count: int) -> None:
         assert [row.tobytes() for row in shares] == expected
 
 
+@pytest.mark.parametrize("threshold", [6, 7, 95, 96, 97, 193])  # around groups and batches of coefficients
+@pytest.mark.parametrize("count", [3, 4, 5])  # around a strip of limbs
+def test_split_equals_the_reference_at_every_edge_of_a_group(threshold: int, count: int) -> None:
+    points = [*range(1, threshold), 40000, 65535]
+    shares = _core.shamir_split(secrets_of(count), points, threshold=threshold, seed=SEED)
+    some = [0, threshold // 2, threshold]
+    expected = shamir.split(secrets_of(count), [points[i] for i in some], threshold=threshold, seed=SEED)
+    assert [shares[i].tobytes() for i in some] == expected
+    assert _core.shamir_combine(points[1:], shares[1:]) == secrets_of(count)
+
+
 def test_every_subset_of_threshold_shares_gives_the_secrets() -> None:
     secrets = secrets_of(3)
     points = [1, 2, 5, 6, 40000, 65535]

@@ -2,10 +2,11 @@
 # make test     the test suite
 # make check    linters, types, import contracts, C++ format and analysis, a build with warnings as errors
 # make consumer build the C++ library without Python, install it under build/, and use it from another project
+# make bench    every script of bench/ beside its peers, in .venv-bench; ONLY="masking shamir" runs these two
 # make format   rewrite sources in the project's format
 # make .venv    only the environment in .venv; edits of Python files take effect at once, and after edits of
 #               C++ files any of these targets builds what has changed
-# make clean    forget .venv and build
+# make clean    forget .venv, .venv-bench and build
 #
 # Needs Python 3.11 or newer with headers and venv, a C++20 compiler and make; the rest comes through pip.
 
@@ -14,7 +15,10 @@ WORKERS ?= 2
 
 bin := .venv/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
+bench_pip := .venv-bench/bin/python -m pip --disable-pip-version-check --quiet
 native := CMakeLists.txt $(shell find cpp -type f)
+package := $(shell find python -name '*.py' -o -name '*.pyi')
+benches := $(patsubst bench/%.py,%,$(wildcard bench/[a-z]*.py))
 programs := $(wildcard tests/cpp/*.[ch]pp tests/fuzz/*.[ch]pp examples/cpp-consumer/*.cpp)
 cxx := $(filter %.cpp %.hpp,$(native)) $(programs)
 sources := $(filter cpp/src/%.cpp,$(native))
@@ -27,7 +31,7 @@ listed = $(bin)/python -c "import tomllib; p = tomllib.load(open('pyproject.toml
 configure = $(bin)/cmake -S $(if $(3),$(3),.) -B $(1) -G Ninja --log-level=WARNING \
   -DCMAKE_MAKE_PROGRAM=$(abspath $(bin))/ninja $(2)
 
-.PHONY: demo test check consumer format clean .venv
+.PHONY: demo test check consumer bench format clean .venv
 
 .venv: .venv/.base
 
@@ -87,10 +91,32 @@ consumer: .venv/.tools
 	  build/consumer/by_pkg_config; \
 	else echo "consumer: pkg-config is not here, so its file was not tried"; fi
 
+bench: .venv-bench/.sordino
+	@code=0; for name in $(or $(ONLY),$(benches)); do \
+	  echo "== bench/$$name.py"; \
+	  FLWR_TELEMETRY_ENABLED=0 MPLBACKEND=Agg .venv-bench/bin/python bench/$$name.py || code=1; \
+	  echo; \
+	done; exit $$code
+
+# The peers pin what sordino leaves open, so they have an environment of their own.
+.venv-bench/.peers: .venv/.tools
+	@test -x .venv-bench/bin/python || $(bin)/python -m venv .venv-bench
+	@$(call listed,p['project']['dependencies'] + p['project']['optional-dependencies']['bench']) \
+	  > .venv-bench/peers.txt
+	$(bench_pip) install --requirement .venv-bench/peers.txt
+	@touch $@
+
+.venv-bench/.sordino: .venv-bench/.peers .venv/.base $(package)
+	rm -rf .venv-bench/wheel
+	$(pip) wheel --no-build-isolation --no-deps --wheel-dir .venv-bench/wheel .
+	$(bench_pip) install --force-reinstall --no-deps .venv-bench/wheel/*.whl
+	$(bench_pip) check
+	@touch $@
+
 format: .venv/.dev
 	$(bin)/ruff check --fix-only .
 	$(bin)/ruff format .
 	$(bin)/clang-format -i $(cxx)
 
 clean:
-	rm -rf .venv build
+	rm -rf .venv .venv-bench build

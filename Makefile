@@ -64,7 +64,7 @@ check: .venv/.base .venv/.test .venv/.dev build/.tidied consumer
 	$(bin)/lint-imports
 	$(bin)/clang-format --dry-run -Werror $(cxx)
 
-build/.werror: $(native) $(programs) .venv/.tools
+build/.werror: $(native) $(programs) tests/cpp/CMakeLists.txt .venv/.tools
 	$(call configure,build/werror,-DSORDINO_WERROR=ON -DSORDINO_TESTS=ON -DSORDINO_PYTHON=ON \
 	  -DPython_EXECUTABLE=$(abspath $(bin))/python \
 	  -Dpybind11_DIR=$$($(bin)/python -m pybind11 --cmakedir))

@@ -1,11 +1,17 @@
 """How fast are masks made? Generate, add and reduce the masks of 16 neighbours over uint32 lanes, one thread.
 
-Beside ours, in the same run and in turn: AES-256-CTR in registers alone (the ceiling: bench/ceiling.cpp,
-which needs a C++ compiler), OpenSSL's keystream through `cryptography` added by NumPy, and Flower's SecAgg+
-where flwr is installed. Everyone makes one mask a neighbour and adds it mod 2^32; for uint32 the reduction is
-the wrap. Time is the thread's processor time, so that other programs on the machine count little. A figure is
-the median of the runs, in 10^9 lanes times neighbours a second; a ratio is the median of the ratios of
-neighbouring runs, so that a clock which slows down slows both.
+Beside ours, in the same run: AES-256-CTR in registers alone (the ceiling: bench/ceiling.cpp, which needs a
+C++ compiler), NumPy's `a += b` once a neighbour (what memory would allow if masks were free), OpenSSL's
+keystream through `cryptography` added by NumPy, and Flower's SecAgg+ by Flower's own functions, where flwr
+is installed. Everyone makes one mask a neighbour and adds it mod 2^32; for uint32 the reduction is the
+wrap, Flower adds in int64 and reduces once at the end. Homomorphic encryption does other work to the same
+end, so TenSEAL, where it is installed, is shown by the lane: NVFlare's CKKS parameters, encrypt, add,
+decrypt.
+
+Time is the thread's processor time, so that other programs on the machine count little. A figure is the
+median of the runs, in 10^9 lanes times neighbours a second; a ratio is the median of the ratios of
+neighbouring runs, so that a clock which slows down slows both. The order within a turn is drawn anew each
+time, since who follows a peer that fills the caches or lets wide registers sleep pays for it.
 """
 
 from __future__ import annotations
@@ -14,6 +20,7 @@ import argparse
 import ctypes
 import json
 import os
+import random
 import shlex
 import statistics
 import subprocess
@@ -28,12 +35,19 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from sordino import _core
 
 try:
+    from flwr.common.secure_aggregation.ndarrays_arithmetic import parameters_addition, parameters_mod
     from flwr.common.secure_aggregation.secaggplus_utils import pseudo_rand_gen
 except ImportError:
     pseudo_rand_gen = None
 
+try:
+    import tenseal
+except ImportError:
+    tenseal = None
+
 NEIGHBOURS = 16
 SIZES = (10**6, 10**7)
+SLOTS = 4096  # numbers a CKKS ciphertext of 8192 coefficients
 REGISTER_BITS = {"vaes512": 512, "vaes256": 256, "aesni": 128}
 
 
@@ -54,32 +68,41 @@ def load_ceiling(directory: str) -> Callable[[int], int] | None:
 
 
 def contestants(count: int, ceiling: Callable[[int], int] | None) -> dict[str, Callable[[], object]]:
-    """Return, by name, what does the whole work once."""
+    """Return, by name, what does the whole work once; makers of masks return the masked lanes."""
     seeds = [os.urandom(32) for _ in range(NEIGHBOURS)]
     joined = b"".join(seeds)
     lanes = np.zeros(count, np.uint32)
+    wide = [np.zeros(count, np.int64)]  # Flower's lanes
     zeros = bytes(lanes.nbytes)
     pad = np.zeros(count, np.uint32)
 
-    def ours() -> None:
+    def ours() -> object:
         _core.add_masks(lanes, joined, b"", threads=1)
+        return lanes
 
-    def openssl_numpy() -> None:
+    def add() -> object:
+        for _ in range(NEIGHBOURS):
+            np.add(lanes, pad, out=lanes)
+        return lanes
+
+    def openssl_numpy() -> object:
         for seed in seeds:
             Cipher(algorithms.AES(seed), modes.CTR(bytes(16))).encryptor().update_into(
                 zeros, memoryview(pad).cast("B")
             )
             np.add(lanes, pad, out=lanes)
+        return lanes
 
-    def flower() -> None:
-        total = lanes.astype(np.int64)
+    def flower() -> object:
+        total = wide
         for seed in seeds:
-            total += pseudo_rand_gen(seed, 1 << 32, [(count,)])[0]
-            total %= 1 << 32
+            total = parameters_addition(total, pseudo_rand_gen(seed, 1 << 32, [(count,)]))
+        return parameters_mod(total, 1 << 32)[0]
 
     found: dict[str, Callable[[], object]] = {"ours": ours}
     if ceiling is not None:
         found["ceiling"] = lambda: ceiling(count * NEIGHBOURS // 4)
+    found["add"] = add
     found["openssl_numpy"] = openssl_numpy
     if pseudo_rand_gen is not None:
         found["flower"] = flower
@@ -87,13 +110,17 @@ def contestants(count: int, ceiling: Callable[[int], int] | None) -> dict[str, C
 
 
 def check(count: int) -> None:
-    """Refuse to measure peers that do not make the same masks."""
-    seed = os.urandom(32)
-    lanes = np.zeros(count, np.uint32)
-    _core.add_masks(lanes, seed, b"", threads=1)
-    pad = Cipher(algorithms.AES(seed), modes.CTR(bytes(16))).encryptor().update(bytes(lanes.nbytes))
-    if lanes.tobytes() != pad:
+    """Refuse to measure peers that do not do the same work."""
+    runs = contestants(count, None)
+    ours = np.array(runs["ours"]())
+    twice = np.array(runs["openssl_numpy"]())  # the same masks upon ours
+    if not np.array_equal(twice, ours + ours):
         raise SystemExit("the masks differ from OpenSSL's")
+    if "flower" in runs:
+        masked = np.asarray(runs["flower"]())
+        # NEIGHBOURS uniform masks, reduced: all bits of a lane in use, none beyond the ring.
+        if masked.shape != (count,) or masked.min() < 0 or masked.max() >> 31 != 1:
+            raise SystemExit("Flower's lanes are not masked mod 2^32")
 
 
 def measure(count: int, repeats: int, ceiling: Callable[[int], int] | None) -> dict[str, float | None]:
@@ -101,8 +128,10 @@ def measure(count: int, repeats: int, ceiling: Callable[[int], int] | None) -> d
     runs = contestants(count, ceiling)
     for run in runs.values():
         run()  # pages, caches and clocks warm
+    turn = list(runs.items())
     for _ in range(repeats * SIZES[-1] // count):
-        for name, run in runs.items():
+        random.shuffle(turn)
+        for name, run in turn:
             start = thread_time()
             run()
             seconds.setdefault(name, []).append(thread_time() - start)
@@ -116,15 +145,63 @@ def measure(count: int, repeats: int, ceiling: Callable[[int], int] | None) -> d
             return None
         return statistics.median(b / a for a, b in zip(seconds["ours"], seconds[name], strict=True))
 
+    added = rate("add")
     return {
         "ours_gelem_s": rate("ours"),
         "ceiling_gelem_s": rate("ceiling"),
+        "add_gelem_s": added,
+        "add_gb_s": added and added * 3 * np.dtype(np.uint32).itemsize,  # two lanes read, one written
         "openssl_numpy_gelem_s": rate("openssl_numpy"),
         "flower_gelem_s": rate("flower"),
         "ratio_ceiling": ratio("ceiling"),
         "ratio_flower": ratio("flower"),
         "ratio_openssl_numpy": ratio("openssl_numpy"),
     }
+
+
+def measure_ckks(count: int, repeats: int) -> dict[str, float] | None:
+    """Return what a lane costs in ciphertexts, in nanoseconds and bytes, and ours with all its masks."""
+    if tenseal is None:
+        return None
+    context = tenseal.context(
+        tenseal.SCHEME_TYPE.CKKS,
+        poly_modulus_degree=2 * SLOTS,
+        coeff_mod_bit_sizes=[60, 40, 40],
+        n_threads=1,
+    )
+    context.global_scale = 2**40
+    values = np.random.default_rng().normal(size=count)
+    parts = [values[start : start + SLOTS] for start in range(0, count, SLOTS)]
+    other = [tenseal.ckks_vector(context, part) for part in parts]
+    ours = contestants(count, None)["ours"]
+    steps: dict[str, list[float]] = {"ours": [], "encrypt": [], "add": [], "decrypt": []}
+    for _ in range(repeats):
+        instants = [thread_time()]
+        ours()
+        instants.append(thread_time())
+        encrypted = [tenseal.ckks_vector(context, part) for part in parts]
+        instants.append(thread_time())
+        summed = [a + b for a, b in zip(encrypted, other, strict=True)]
+        instants.append(thread_time())
+        decrypted = np.concatenate([part.decrypt() for part in summed])
+        instants.append(thread_time())
+        if np.abs(decrypted - 2 * values).max() > 1e-5:
+            raise SystemExit("TenSEAL's sum is wrong")
+        for taken, start, end in zip(steps.values(), instants, instants[1:], strict=False):
+            taken.append(end - start)
+    everything = zip(*(steps[step] for step in ("encrypt", "add", "decrypt")), strict=True)
+    found = {f"{step}_ns_lane": statistics.median(taken) / count * 1e9 for step, taken in steps.items()}
+    found["bytes_lane"] = sum(len(part.serialize()) for part in encrypted) / count
+    found["ratio_ours"] = statistics.median(
+        sum(b) / a for a, b in zip(steps["ours"], everything, strict=True)
+    )
+    return found
+
+
+def print_table(title: str, values: dict[str, float | None]) -> None:
+    print(f"\n{title}")
+    for name, value in values.items():
+        print(f"  {name:24}" + ("absent" if value is None else f"{value:8.3f}"))
 
 
 def main() -> None:
@@ -138,15 +215,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         ceiling = load_ceiling(directory)
         results = {count: measure(count, options.repeats, ceiling) for count in SIZES}
+    ckks = measure_ckks(SIZES[0], options.repeats)
     if options.json:
         about = {"backend": _core.backend(), "neighbours": NEIGHBOURS, "repeats": options.repeats}
-        print(json.dumps(about | {str(count): values for count, values in results.items()}))
+        print(json.dumps(about | {str(count): values for count, values in results.items()} | {"ckks": ckks}))
         return
     print(f"{_core.backend()}, {NEIGHBOURS} neighbours, one thread, medians")
     for count, values in results.items():
-        print(f"\n{count:,} lanes")
-        for name, value in values.items():
-            print(f"  {name:24}" + ("absent" if value is None else f"{value:8.3f}"))
+        print_table(f"{count:,} lanes", values)
+    if ckks is not None:
+        print_table(f"TenSEAL, one sum without masks, {SIZES[0]:,} lanes; ours with all its masks", ckks)
+    else:
+        print("\nTenSEAL: absent")
 
 
 if __name__ == "__main__":

@@ -97,6 +97,11 @@ unsigned bit_count(py::handle object, const char* name) {
     return static_cast<unsigned>(value);
 }
 
+std::optional<std::size_t> thread_number(py::handle object) {
+    if (object.is_none()) return std::nullopt;
+    return unsigned_integer(object, "threads");
+}
+
 double real(py::handle object, const char* name) {
     const double value = PyFloat_AsDouble(object.ptr());
     if (PyErr_Occurred() != nullptr) {

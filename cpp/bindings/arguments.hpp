@@ -5,7 +5,9 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <variant>
 
@@ -48,6 +50,7 @@ using Reals = std::variant<std::span<const float>, std::span<const double>>;
 [[nodiscard]] std::uint64_t unsigned_integer(py::handle object, const char* name);
 [[nodiscard]] Position byte_position(std::uint64_t stream, py::handle offset, const char* name);
 [[nodiscard]] unsigned bit_count(py::handle object, const char* name);
+[[nodiscard]] std::optional<std::size_t> thread_number(py::handle object);  // None: the kernel's default
 
 // A float or an int; finite or not is the kernel's to say.
 [[nodiscard]] double real(py::handle object, const char* name);

@@ -1,5 +1,3 @@
-#include <optional>
-
 #include "arguments.hpp"
 #include "register.hpp"
 #include "sordino/mask.hpp"
@@ -12,12 +10,10 @@ void mask(py::object lanes_object, py::object add_object, py::object subtract_ob
     const Lanes target = lanes(lanes_object, "lanes", Access::write);
     const Bytes add(add_object, "add");
     const Bytes subtract(subtract_object, "subtract");
-    std::optional<std::size_t> thread_count;
-    if (!threads.is_none()) thread_count = unsigned_integer(threads, "threads");
     const MaskRange range{
         .stream = unsigned_integer(stream, "stream"),
         .offset = unsigned_integer(offset, "offset"),
-        .threads = thread_count,
+        .threads = thread_number(threads),
     };
     std::visit(
         [&](auto span) {

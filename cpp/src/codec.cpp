@@ -1,31 +1,18 @@
 #include "sordino/codec.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <string>
 #include <type_traits>
 
+#include "packed_tile.hpp"
 #include "sordino/error.hpp"
 #include "sordino/secret.hpp"
 
 namespace sordino {
 namespace {
-
-__extension__ using Wide = unsigned __int128;
-
-template <typename Lane>
-constexpr unsigned width = std::numeric_limits<Lane>::digits;
-
-template <typename Lane>
-void check_bits(unsigned bits) {
-    if (bits < 1 || bits > width<Lane>) {
-        throw InvalidArgument("bits: must be between 1 and " + std::to_string(width<Lane>) + ", got " +
-                              std::to_string(bits));
-    }
-}
 
 void check_positive(const char* name, double value) {
     if (!(value > 0) || !std::isfinite(value)) {
@@ -130,10 +117,6 @@ void decode_any(std::span<const Lane> lanes, std::span<double> out, unsigned bit
     }
 }
 
-constexpr std::uint64_t low_mask(unsigned bits) {
-    return ~std::uint64_t{0} >> (64 - bits);
-}
-
 template <typename Lane>
 void pack_any(std::span<const Lane> lanes, std::span<std::uint8_t> out, unsigned bits) {
     check_bits<Lane>(bits);
@@ -162,34 +145,8 @@ void pack_any(std::span<const Lane> lanes, std::span<std::uint8_t> out, unsigned
 template <bool subtract, typename Lane>
 void unpack_any(std::span<const std::uint8_t> data, std::span<Lane> lanes, unsigned bits) {
     check_bits<Lane>(bits);
-    if (const std::size_t expected = packed_size(lanes.size(), bits); data.size() != expected) {
-        throw MalformedMessage("data: packed lanes have " + std::to_string(data.size()) +
-                               " bytes instead of " + std::to_string(expected));
-    }
-    const auto used = static_cast<unsigned>((lanes.size() % 8) * bits % 8);  // bits of the last byte
-    if (used != 0 && (data.back() >> used) != 0) {
-        throw MalformedMessage("data: a spare bit after the packed lanes is set");
-    }
-
-    // A window of sixteen bytes holds any lane wherever it begins: at most 7 bits before it, and 64 of it.
-    const auto accumulate = [mask = low_mask(bits)](Lane& lane, const std::uint8_t* bytes, std::size_t bit) {
-        Wide window = 0;
-        std::memcpy(&window, bytes + bit / 8, sizeof window);
-        const auto value = static_cast<Lane>(static_cast<std::uint64_t>(window >> (bit % 8)) & mask);
-        lane = static_cast<Lane>(subtract ? lane - value : lane + value);
-    };
-    // The last windows would pass the end; they are read from a copy with zeros after it.
-    std::size_t inner = 0;
-    if (data.size() >= sizeof(Wide)) {
-        inner = std::min(lanes.size(), ((data.size() - sizeof(Wide)) * 8 + 7) / bits + 1);
-    }
-    for (std::size_t i = 0; i < inner; ++i) accumulate(lanes[i], data.data(), i * bits);
-    if (inner == lanes.size()) return;
-    std::array<std::uint8_t, 2 * sizeof(Wide)> tail{};
-    const std::size_t start = inner * bits / 8;
-    std::ranges::copy(data.subspan(start), tail.begin());
-    for (std::size_t i = inner; i < lanes.size(); ++i)
-        accumulate(lanes[i], tail.data(), i * bits - start * 8);
+    check_packed(data, lanes.size(), bits, "data");
+    accumulate_packed<subtract>(data, 0, lanes, bits);
 }
 
 }  // namespace
@@ -234,6 +191,18 @@ std::size_t packed_size(std::size_t lanes, unsigned bits) {
         throw InvalidArgument("lanes: too many to pack");
     }
     return (total + 7) / 8;
+}
+
+void check_packed(std::span<const std::uint8_t> data, std::size_t lanes, unsigned bits,
+                  const std::string& name) {
+    if (const std::size_t expected = packed_size(lanes, bits); data.size() != expected) {
+        throw MalformedMessage(name + ": packed lanes have " + std::to_string(data.size()) +
+                               " bytes instead of " + std::to_string(expected));
+    }
+    const auto used = static_cast<unsigned>((lanes % 8) * bits % 8);  // bits of the last byte
+    if (used != 0 && (data.back() >> used) != 0) {
+        throw MalformedMessage(name + ": a spare bit after the packed lanes is set");
+    }
 }
 
 void pack(std::span<const std::uint32_t> lanes, std::span<std::uint8_t> out, unsigned bits) {

@@ -61,6 +61,23 @@ def add_masks(
     same for any number. Raises `InvalidArgument` if that variable is set to no positive decimal number.
     """
 
+def sum_uploads(
+    payloads: Sequence[Buffer],
+    lanes: _Lanes,
+    *,
+    bits: int,
+    add: Buffer,
+    subtract: Buffer,
+    threads: int | None = None,
+) -> None:
+    """Overwrite `lanes` with the sum of packed uploads, plus and minus the seeds' keystreams, mod 2^bits.
+
+    One pass over tiles that stay in the cache, whatever the number of payloads and seeds. Seeds, streams and
+    `threads` are as in `add_masks`, at stream 0 and offset 0.
+
+    Raises `MalformedMessage` for a payload of a wrong length or with a spare bit set, with nothing written.
+    """
+
 def encode(
     values: _Values,
     lanes: _Lanes,

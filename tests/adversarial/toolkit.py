@@ -23,7 +23,7 @@ from sordino.protocol.coordinator import Coordinator, Request, Result
 from sordino.protocol.exchange import run_phase, set_up
 from sordino.protocol.journal import Journal, MemoryJournal, Reply
 from sordino.protocol.keys import Identity, Roster
-from sordino.protocol.lanes import Lanes, empty_lanes, keep_bits
+from sordino.protocol.lanes import Lanes, empty_lanes
 from sordino.protocol.policy import Block, Floor, Policy, Question, plan_policy
 from sordino.protocol.secret import Secret
 from sordino.protocol.site import Site
@@ -246,7 +246,7 @@ class Study:
         total = empty_lanes(self.policy.plan[0].lanes, self.policy.bits)
         for name in survivors:
             total += self.vectors[name]
-        keep_bits(total, self.policy.bits)
+        total &= total.dtype.type(2**self.policy.bits - 1)
         return total
 
     # Looking ---------

@@ -19,11 +19,6 @@ def empty_lanes(count: int, bits: int) -> Lanes:
     return np.zeros(count, np.uint64)
 
 
-def keep_bits(lanes: Lanes, bits: int) -> None:
-    """Reduce lanes mod 2**bits, in place."""
-    np.bitwise_and(lanes, lanes.dtype.type(2**bits - 1), out=lanes)
-
-
 def check_lanes(lanes: object, count: int, bits: int) -> None:
     """Raise `InvalidArgument` unless `lanes` are `count` lanes of the width that holds `bits`."""
     dtype = np.dtype(np.uint32 if bits <= 32 else np.uint64)

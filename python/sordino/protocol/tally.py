@@ -14,7 +14,7 @@ from sordino.protocol import merkle, wire
 from sordino.protocol import messages as m
 from sordino.protocol.commitment import chain_end, commit_mask_key, commit_self_seed, share_leaf
 from sordino.protocol.keys import Roster, RoundContext
-from sordino.protocol.lanes import Lanes, empty_lanes, keep_bits
+from sordino.protocol.lanes import Lanes, empty_lanes
 from sordino.protocol.policy import Policy
 from sordino.protocol.revealing import revealed_secrets
 from sordino.protocol.secret import SECRET_BYTES
@@ -185,8 +185,6 @@ def rebuild(tally: OpenTally, vanished: str, roster: Roster, policy: Policy) -> 
 def unmasked_sum(tally: OpenTally, roster: Roster, policy: Policy) -> Lanes:
     """The sum of the survivors' lanes mod 2**bits, once every survivor is opened."""
     lanes = empty_lanes(policy.question(tally.kind).lanes, policy.bits)
-    for name in tally.survivors():
-        _core.unpack_add(tally.payloads[name], lanes, bits=policy.bits)
     add, subtract = bytearray(), bytearray()
     dropped = tally.dropped()
     for name, opening in tally.openings.items():
@@ -197,6 +195,6 @@ def unmasked_sum(tally: OpenTally, roster: Roster, policy: Policy) -> Lanes:
                 subtract += key
             else:
                 add += key
-    _core.add_masks(lanes, add, subtract)
-    keep_bits(lanes, policy.bits)
+    payloads = [tally.payloads[name] for name in tally.survivors()]
+    _core.sum_uploads(payloads, lanes, bits=policy.bits, add=add, subtract=subtract)
     return lanes

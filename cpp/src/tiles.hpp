@@ -1,0 +1,74 @@
+// Lanes tile by tile: a tile stays in the first-level cache while keystreams or uploads pass over it, and
+// threads share the tiles.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <span>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "sordino/error.hpp"
+#include "sordino/mask.hpp"
+
+namespace sordino {
+
+// Half of the smallest first-level cache.
+inline constexpr std::size_t tile_bytes = std::size_t{16} * 1024;
+
+template <typename Lane>
+inline constexpr std::size_t lanes_per_tile = tile_bytes / sizeof(Lane);
+
+// Calls work(tile, position) for every tile of `lanes`, whose first lane has the index `offset` in the whole
+// vector. Tiles end where those of the whole vector end, so that only the two outer ones cut a block of
+// keystream. `work` must not throw; it is called on several threads at once, on the caller's own too.
+template <typename Lane, typename Work>
+void for_each_tile(std::span<Lane> lanes, std::uint64_t offset, std::optional<std::size_t> threads,
+                   const Work& work) {
+    constexpr std::size_t tile = lanes_per_tile<Lane>;
+    const std::size_t wanted = threads ? *threads : default_threads();
+    if (wanted == 0) throw InvalidArgument("threads: must be at least 1");
+    if (lanes.size() > std::numeric_limits<std::uint64_t>::max() - offset) {
+        throw InvalidArgument("offset: the lanes would pass index 2**64");
+    }
+    if (lanes.empty()) return;
+
+    const auto go_over = [&work](std::span<Lane> part, std::uint64_t position) noexcept {
+        while (!part.empty()) {
+            const std::size_t count = std::min<std::size_t>(part.size(), tile - position % tile);
+            work(part.first(count), position);
+            part = part.subspan(count);
+            position += count;
+        }
+    };
+    const std::size_t tiles = (lanes.size() - 1) / tile + 1;
+    const std::size_t workers = std::min(wanted, tiles);
+    const std::size_t share = (tiles - 1) / workers + 1;  // tiles a worker
+
+    std::vector<std::jthread> others;
+    others.reserve(workers);
+    std::uint64_t position = offset;
+    while (!lanes.empty()) {
+        const std::size_t count = std::min<std::size_t>(lanes.size(), share * tile - position % tile);
+        const std::span<Lane> part = lanes.first(count);
+        lanes = lanes.subspan(count);
+        bool handed_over = false;
+        if (!lanes.empty()) {  // the last part is for the caller's own thread
+            try {
+                others.emplace_back([&go_over, part, position] { go_over(part, position); });
+                handed_over = true;
+            } catch (const std::system_error&) {
+                // The system gives no more threads. Half a mask would be worse than a slow one.
+                handed_over = false;
+            }
+        }
+        if (!handed_over) go_over(part, position);
+        position += count;
+    }
+}
+
+}  // namespace sordino

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from sordino.protocol import merkle, wire
 from sordino.protocol import messages as m
 from sordino.protocol.commitment import chain_end, commit_mask_key, commit_self_seed, share_leaf
+from sordino.protocol.harary import Graph
 from sordino.protocol.policy import Policy
 
 
@@ -44,8 +45,10 @@ class View:
 class Adversary:
     """Collects what honest sites send, together with the shares that colluders hold."""
 
-    def __init__(self, policy: Policy, colluders: Iterable[str]) -> None:
+    def __init__(self, policy: Policy, colluders: Iterable[str], graph: Graph | None = None) -> None:
+        """`graph` says who masks with whom; without it, everyone with everyone."""
         self.policy = policy
+        self.graph = graph
         self.colluders = frozenset(colluders)
         self.views: dict[Context, View] = {}
         self._of_round: dict[tuple[str, bytes, int], Context] = {}
@@ -61,8 +64,8 @@ class Adversary:
             "two uploads of one site in one round"
         )
         assert self._of_round.setdefault((summary.site, summary.session, summary.round), context) == context
-        for index in range(self._secrets(view)):
-            view.holders[summary.site, index] |= self.colluders & set(view.participants)
+        for index in range(self._secrets(view, summary.site)):
+            view.holders[summary.site, index] |= self.colluders & set(self._peers(view, summary.site))
 
     def sees_answer(self, data: bytes, statement: m.Statement) -> None:
         """Take in what an honest site revealed on a statement."""
@@ -81,7 +84,7 @@ class Adversary:
         summary = view.uploads[site]
         assert commit_self_seed(*place, site, message.self_seed) == summary.self_commitment
         view.self_seeds.add(site)
-        peers = [name for name in view.participants if name != site]
+        peers = self._peers(view, site)
         for key in message.pair_keys:
             (peer,) = (
                 peer
@@ -100,9 +103,9 @@ class Adversary:
 
     def _proved(self, view: View, message: m.Recovery) -> list[int]:
         """Which secret each proved share is of, found by its path: the index is not on the wire."""
-        peers = [name for name in view.participants if name != message.vanished]
+        peers = self._peers(view, message.vanished)
         root = view.uploads[message.vanished].boxes[peers.index(message.site)].root
-        count, found = self._secrets(view), []
+        count, found = self._secrets(view, message.vanished), []
         for share in message.shares:
             place = (message.session, message.round, message.vanished, message.site)
             (index,) = (
@@ -113,14 +116,19 @@ class Adversary:
             found.append(index)
         return found
 
-    def _secrets(self, view: View) -> int:
-        return len(view.participants) + self.policy.links(len(view.participants))
+    def _peers(self, view: View, site: str) -> tuple[str, ...]:
+        if self.graph is not None:
+            return self.graph.among(site, view.participants)
+        return tuple(name for name in view.participants if name != site)
+
+    def _secrets(self, view: View, dealer: str) -> int:
+        return 1 + len(self._peers(view, dealer)) + self.policy.links(len(view.participants))
 
     def _learn_from_shares(self, view: View) -> None:
         for (dealer, index), holders in view.holders.items():
             if len(holders - {dealer}) < self.policy.threshold:
                 continue
-            peers = [name for name in view.participants if name != dealer]
+            peers = self._peers(view, dealer)
             if index == 0:
                 view.self_seeds.add(dealer)
             elif index <= len(peers):
@@ -143,7 +151,8 @@ class Adversary:
                 site = stack.pop()
                 if site not in part:
                     part.add(site)
-                    stack += [peer for peer in honest if frozenset((site, peer)) not in view.mask_keys]
+                    masked = set(self._peers(view, site)) & set(honest)
+                    stack += [peer for peer in masked if frozenset((site, peer)) not in view.mask_keys]
             seen |= part
             if part and part <= set(view.uploads) and part <= view.self_seeds:
                 found.append(frozenset(part))

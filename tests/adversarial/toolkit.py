@@ -70,6 +70,13 @@ def make_policy(sites: int = 6, **terms: Any) -> Policy:
     return plan_policy(study="test", sites=sites, **terms)
 
 
+def sparse_policy(sites: int = 24, **terms: Any) -> Policy:
+    """On a graph with 6 neighbours, of which 3 rebuild: two sites may collude, two be missing."""
+    terms.setdefault("colluders", 2)
+    terms.setdefault("max_dropouts", 2)
+    return make_policy(sites, graph="sparse", consistency=False, **terms)
+
+
 @functools.cache
 def identity(name: str) -> Identity:
     return Identity.from_secret(name, hashlib.sha256(name.encode()).digest())
@@ -335,9 +342,8 @@ class Study:
         self, asked: str, vanished: str, certificate: m.Certificate | None = None
     ) -> m.RecoverRequest:
         upload = self.replies(m.Upload)[vanished]
-        opened = self.coordinator._state.open
-        participants = opened.participants if opened else self.names
-        peers = [name for name in participants if name != vanished]
+        opened, graph = self.coordinator._state.open, self.coordinator._state.graph
+        peers = graph.among(vanished, opened.participants if opened else self.names)
         place = peers.index(asked) if asked in peers else 0
         return m.RecoverRequest(
             certificate=certificate or self.certificate(self.statement()),

@@ -29,6 +29,7 @@ from sordino.protocol.encoding import DIGEST_BYTES
 from sordino.protocol.enrolment import check_advertisement
 from sordino.protocol.graph import smallest_cover
 from sordino.protocol.groups import planned_groups, thin_group
+from sordino.protocol.harary import Graph, session_graph, thin_neighbourhood
 from sordino.protocol.keys import Entropy, Roster, check_box_key, draw
 from sordino.protocol.lanes import Lanes
 from sordino.protocol.policy import EVERYONE, Policy, Question
@@ -45,7 +46,7 @@ from sordino.protocol.tally import (
 )
 from sordino.protocol.transcript import body_digest, check_statement, round_context, session_digest
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 MAX_FAULTS = 256
 """The most faults of one site that are kept: what a liar says must not fill the memory."""
@@ -99,6 +100,7 @@ class _State(Struct):
     session_id: bytes
     phase: str = "advertise"
     session: bytes = b""
+    graph: Graph | None = None
     advertisements: dict[str, m.Advertisement] = {}
     sealed: dict[str, dict[str, m.SealedPair]] = {}
     withheld: set[tuple[str, str]] = set()
@@ -183,10 +185,7 @@ class Coordinator:
                 offer = m.Offer(state.session_id, self._roster.digest, state.policy)
                 return self._to_all(offer, [n for n in self._roster.names if n not in state.advertisements])
             case "seal":
-                message = m.Advertisements(state.session_id, self._sorted_advertisements())
-                return self._to_all(
-                    message, [n for n in sorted(state.advertisements) if n not in state.sealed]
-                )
+                return self._advertisement_requests()
             case "receipt":
                 return [
                     Request(name, wire.to_bytes(self._boxes_for(name)))
@@ -273,7 +272,10 @@ class Coordinator:
             case "advertise":
                 self._need_cohort(len(self._state.advertisements), "advertised")
                 self._state.session = session_digest(
-                    self._state.session_id, self._roster, self.policy, self._sorted_advertisements()
+                    self._state.session_id, self._roster, self.policy, self._listing()
+                )
+                self._state.graph = session_graph(
+                    self._roster.names, self.policy.neighbours, self._state.session
                 )
                 self._state.phase = "seal"
             case "seal":
@@ -308,11 +310,15 @@ class Coordinator:
         chosen = state.cohort or able if participants is None else tuple(sorted(set(participants)))
         if state.cohort and chosen != state.cohort:
             raise InvalidArgument(f"the policy freezes the participants: {list(state.cohort)}")
+        if strangers := sorted(set(chosen) - set(state.advertisements)):
+            raise RoundAborted(f"{strangers} have no part in this session", peers=tuple(strangers))
         if missing := sorted({site for pair in self._missing_pairs(chosen) for site in pair}):
             raise RoundAborted(
                 f"not all of {missing} hold pair secrets with each other", peers=tuple(missing)
             )
         self._need_cohort(len(chosen), "can take part")
+        if reason := self._thin_neighbourhood(chosen):
+            raise RoundAborted(f"the participants are too few on the sparse graph: {reason}")
         if reason := self._thin_group(chosen):
             declarers = [name for name, groups in self._declared(chosen).items() if set(groups) - {EVERYONE}]
             raise RoundAborted(f"{reason}: leave out who declared it", peers=tuple(declarers))
@@ -326,6 +332,7 @@ class Coordinator:
             kind=kind,
             body=body,
             participants=chosen,
+            graph=self._graph(),
         )
         if state.policy.across_rounds == "freeze":
             state.cohort = chosen
@@ -353,10 +360,12 @@ class Coordinator:
         held = {name: frozenset(self._state.receipts.get(name, ())) for name in names}
         return [
             (one, other)
-            for place, one in enumerate(names)
-            for other in names[place + 1 :]
+            for one, other in self._graph().pairs(names)
             if other not in held[one] or one not in held[other]
         ]
+
+    def _thin_neighbourhood(self, names: Sequence[str]) -> str | None:
+        return thin_neighbourhood(self._graph(), names, self.policy.least_neighbours)
 
     def _blame(self) -> Counter[str]:
         """How often each site was part of a fault so far: who is in many bad pairs is left out first."""
@@ -369,18 +378,32 @@ class Coordinator:
         check_box_key(site, message.box_key)
         self._state.advertisements[site] = message
 
-    def _sorted_advertisements(self) -> tuple[m.Advertisement, ...]:
-        return tuple(message for _, message in sorted(self._state.advertisements.items()))
+    def _listing(self) -> tuple[m.Listed, ...]:
+        return tuple(message.listed for _, message in sorted(self._state.advertisements.items()))
+
+    def _advertisement_requests(self) -> list[Request]:
+        """To each site its own advertisement and its neighbours', and a list of all if these are not all."""
+        state, graph = self._state, self._graph()
+        listing = self._listing() if self.policy.neighbours else ()
+        requests = []
+        for name in sorted(state.advertisements):
+            if name not in state.sealed:
+                shown = sorted((name, *graph.among(name, state.advertisements)))
+                message = m.Advertisements(
+                    state.session_id, tuple(state.advertisements[site] for site in shown), listing
+                )
+                requests.append(Request(name, wire.to_bytes(message)))
+        return requests
 
     def _take_sealed(self, site: str, message: m.SealedPairs) -> None:
         self._same_session(site, message.session)
         if site not in self._state.advertisements:
             raise MalformedMessage(f"site {site!r} sealed pairs without an advertisement", peers=(site,))
-        expected = [name for name in sorted(self._state.advertisements) if name > site]
+        expected = [name for name in self._graph().among(site, self._state.advertisements) if name > site]
         if [box.receiver for box in message.boxes] != expected or any(
             b.sender != site for b in message.boxes
         ):
-            raise MalformedMessage(f"site {site!r} did not seal one box for each later site", peers=(site,))
+            raise MalformedMessage(f"site {site!r} did not seal one box for each later peer", peers=(site,))
         for box in message.boxes:
             self._roster.verify(
                 site, box.signature, "sealed pair", message.session, site, box.receiver, box.sealed
@@ -400,8 +423,9 @@ class Coordinator:
         self._same_session(site, message.session)
         self._roster.verify(site, message.signature, "receipt", message.session, site, message.peers)
         self._state.receipts[site] = message.peers
-        for peer, peers in self._state.receipts.items():
-            if (peer in message.peers) != (site in peers) and peer != site:
+        for peer in self._graph().among(site, self._state.receipts):
+            peers = self._state.receipts[peer]
+            if (peer in message.peers) != (site in peers):
                 one, other = (peer, site) if site in peers else (site, peer)
                 self._fault((one, other), f"site {other!r} does not hold the pair that {one!r} holds")
 
@@ -458,7 +482,7 @@ class Coordinator:
                 f"{len(left_out)} of {len(opened.participants)} sites dropped out, {tolerated} are tolerated",
                 left_out,
             )
-        if reason := self._thin_group(kept):
+        if reason := self._thin_group(kept) or self._thin_neighbourhood(kept):
             self._abort(reason, left_out)
         opened.statement = m.Statement(
             session=opened.context.session,
@@ -495,7 +519,12 @@ class Coordinator:
         held = {name: upload.summary.digest for name, upload in opened.uploads.items()}
         self._roster.verify(site, signature, "statement", statement.digest)
         check_statement(
-            statement, opened.context, opened.participants, self.policy, self._declared(opened.participants)
+            statement,
+            opened.context,
+            opened.participants,
+            self.policy,
+            self._declared(opened.participants),
+            opened.graph,
         )
         if all(held.get(survivor.site) == survivor.upload for survivor in statement.survivors):
             opened.signed_before[site] = (statement, signature)
@@ -557,8 +586,8 @@ class Coordinator:
         for vanished in opened.vanished:
             upload = opened.uploads[vanished]
             peers = opened.peers_of(vanished)
-            for name in sorted(opened.uploads):
-                if name != vanished and (name, vanished) not in opened.answered:
+            for name in peers:
+                if name in opened.uploads and (name, vanished) not in opened.answered:
                     box = upload.boxes[peers.index(name)]
                     message = m.RecoverRequest(certificate=certificate, vanished=upload.summary, box=box)
                     requests.append(Request(name, wire.to_bytes(message)))
@@ -568,7 +597,8 @@ class Coordinator:
         opened, vanished = self._open(), message.vanished
         if (message.session, message.round) != (opened.context.session, opened.context.round):
             raise PeerError(f"site {site!r} gave shares of another round", peers=(site,))
-        if vanished not in opened.vanished or site == vanished or site not in opened.uploads:
+        asked = vanished in opened.vanished and site in opened.peers_of(vanished)
+        if not asked or site not in opened.uploads:
             raise PeerError(f"site {site!r} gave shares of {vanished!r}, which nobody asked", peers=(site,))
         if message.fault:
             opened.answered.add((site, vanished))
@@ -619,6 +649,11 @@ class Coordinator:
         self._state.phase = "done"
 
     # Helpers ---------------------------------------------------------------------------------------------
+
+    def _graph(self) -> Graph:
+        if self._state.graph is None:
+            raise StateError("the advertisements of this session are not known yet")
+        return self._state.graph
 
     def _open(self) -> OpenTally:
         if self._state.open is None:

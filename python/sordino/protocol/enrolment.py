@@ -47,15 +47,20 @@ def check_advertisement(
 
 
 def check_advertisements(
-    advertisements: Sequence[m.Advertisement],
+    message: m.Advertisements,
     *,
     me: str,
     box_key: BoxKey,
     session_id: bytes,
     roster: Roster,
     policy: Policy,
-) -> None:
-    """Raise a `PeerError` unless these may be all advertisements of the session, with this site's own."""
+) -> tuple[m.Listed, ...]:
+    """The list of all advertisements of the session, of which some are shown in full, this site's among them.
+
+    Raises a `PeerError` unless it may be that. On the complete graph the list is made here, out of what is
+    shown; on the sparse one it comes with it, and which ones must be shown follows from it.
+    """
+    advertisements = message.advertisements
     names = [advertisement.site for advertisement in advertisements]
     if names != sorted(set(names)):
         raise RequestRefused("the advertisements are not sorted, or one site is listed twice")
@@ -64,8 +69,20 @@ def check_advertisements(
     own = next((advertisement for advertisement in advertisements if advertisement.site == me), None)
     if own is None or own.box_key != box_key.public_bytes():
         raise RequestRefused("the advertisements do not have this site's own")
-    if len(names) < policy.smallest_cohort:
-        raise RequestRefused(f"{len(names)} sites advertised, at least {policy.smallest_cohort} are needed")
+    shown = tuple(advertisement.listed for advertisement in advertisements)
+    if bool(policy.neighbours) != bool(message.listing):
+        raise RequestRefused("a list of advertisements belongs to the sparse graph, and only there")
+    listing = message.listing or shown
+    listed = [line.site for line in listing]
+    if listed != sorted(set(listed)):
+        raise RequestRefused("the list of advertisements is not sorted, or one site is listed twice")
+    if strangers := sorted(name for name in listed if name not in roster):
+        raise RequestRefused(f"the list of advertisements has sites outside the roster: {strangers}")
+    if wrong := sorted(line.site for line in set(shown) - set(listing)):
+        raise RequestRefused(f"the advertisements of {wrong} are not those on the list")
+    if len(listed) < policy.smallest_cohort:
+        raise RequestRefused(f"{len(listed)} sites advertised, at least {policy.smallest_cohort} are needed")
+    return listing
 
 
 def seal_pairs(
@@ -75,7 +92,7 @@ def seal_pairs(
     advertisements: Sequence[m.Advertisement],
     entropy: Entropy,
 ) -> tuple[dict[str, Secret], tuple[m.SealedPair, ...]]:
-    """A fresh pair secret for each later site of the roster, and the signed boxes that carry them."""
+    """A fresh pair secret for each of these sites that is later in the roster, and the signed boxes."""
     pairs: dict[str, Secret] = {}
     boxes: list[m.SealedPair] = []
     me = identity.name
@@ -96,9 +113,9 @@ def open_pairs(
     box_key: BoxKey,
     session: bytes,
     roster: Roster,
-    advertised: Collection[str],
+    peers: Collection[str],
 ) -> dict[str, Secret]:
-    """The pair secrets sealed to this site by earlier sites of the roster.
+    """The pair secrets sealed to this site by those of its peers that are earlier in the roster.
 
     Raises `RequestRefused` for a box that cannot be meant for this site, and a `PeerError` that names every
     sender whose box is not signed or does not open, so that it can be sent again.
@@ -109,7 +126,7 @@ def open_pairs(
         sender = box.sender
         if box.receiver != me or sender in received or sender in bad:
             raise RequestRefused("a box is for another site, or a sender is listed twice")
-        if sender not in advertised or roster.index(sender) >= roster.index(me):
+        if sender not in peers or roster.index(sender) >= roster.index(me):
             raise RequestRefused(
                 f"a box is from {sender!r}, which has none to seal for this site", peers=(sender,)
             )

@@ -51,12 +51,28 @@ class Advertisement(Message, frozen=True):
         """The fields under the signature."""
         return (self.site, self.session_id, self.roster, self.policy, self.box_key, self.groups)
 
+    @property
+    def listed(self) -> Listed:
+        """Its line in the list of all advertisements."""
+        return Listed(self.site, digest("listed advertisement", self))
+
+
+class Listed(Message, frozen=True):
+    """A site that advertised, and the digest of its advertisement."""
+
+    site: Name
+    advertisement: Digest
+
 
 class Advertisements(Message, frozen=True):
-    """Coordinator to site: all advertisements, sorted by site."""
+    """Coordinator to site: all advertisements, sorted by site.
+
+    On the sparse graph: the site's own and its neighbours', and a list of all.
+    """
 
     session_id: Digest
     advertisements: Annotated[tuple[Advertisement, ...], Meta(max_length=MAX_SITES)]
+    listing: Annotated[tuple[Listed, ...], Meta(max_length=MAX_SITES)] = ()
 
 
 class SealedPair(Message, frozen=True):
@@ -69,7 +85,7 @@ class SealedPair(Message, frozen=True):
 
 
 class SealedPairs(Message, frozen=True):
-    """Site to coordinator: one sealed pair secret for each peer after it in the roster."""
+    """Site to coordinator: one sealed pair secret for each neighbour after it in the roster."""
 
     session: Digest
     site: Name
@@ -113,7 +129,7 @@ class BoxReference(Message, frozen=True):
 
 
 class UploadSummary(Message, frozen=True):
-    """All that an upload commits to. Peers are the other participants, in order."""
+    """All that an upload commits to. Peers are the site's neighbours among the participants, in order."""
 
     session: Digest
     round: Round
@@ -205,7 +221,7 @@ class UnmaskRequest(Message, frozen=True):
 class Unmasking(Message, frozen=True):
     """Site to coordinator (R3): its self seed, its mask keys with the dropped sites, the surplus link.
 
-    `pair_keys` are in the order of the dropped participants.
+    `pair_keys` are in the order of the neighbours that dropped.
     """
 
     session: Digest

@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
 from sordino.errors import PolicyError, PolicyRefused
+from sordino.protocol.degrees import ETA, SIGMA, Degree, risks, smallest_degree
 from sordino.protocol.encoding import digest
 
 EVERYONE = "all"
@@ -31,6 +32,7 @@ MAX_BLOCKS = 256
 MAX_SCHEMA_BYTES = 32
 
 AcrossRounds: TypeAlias = Literal["freeze", "accept"]
+Shape: TypeAlias = Literal["complete", "sparse"]
 
 _NAME_PATTERN = r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
 Name = Annotated[str, Meta(max_length=64, pattern=_NAME_PATTERN)]
@@ -129,7 +131,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
 
     sites          n, the size of the roster
     min_cohort     the least number of sites in any sum
-    threshold      t, the shares that rebuild a secret and the signatures that certify a survivor set
+    threshold      t, the shares that rebuild a secret and the signatures that certify a survivor set; on the
+                   sparse graph also the neighbours that every site needs among the survivors
     colluders      c, the sites that may work with the coordinator
     consistency    whether survivors sign the survivor set before anything is revealed (the malicious mode)
     bits           b: all lanes live in the integers mod 2**b
@@ -140,6 +143,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
                    revealed once D dropouts are certified
     schema         hash of what every site's data must look like (feature names and order, say); empty if
                    the study has none. A site whose own differs refuses
+    neighbours     k, an even number: the sites with which each site masks, on a sparse graph that is drawn
+                   in the session's set-up; 0 for the complete graph
     """
 
     study: Name
@@ -155,16 +160,19 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
     consistency: bool = True
     chain: bool = False
     schema: Annotated[bytes, Meta(max_length=MAX_SCHEMA_BYTES)] = b""
+    neighbours: int = 0
 
     def __post_init__(self) -> None:
         _as_int(self, "sites", "min_cohort", "threshold", "colluders", "bits", "rounds", "max_dropouts")
+        _as_int(self, "neighbours")
         _as_bool(self, "consistency", "chain")
         force_setattr(self, "plan", tuple(self.plan))
         n, t, c = self.sites, self.threshold, self.colluders
         check_name(self.study)
         _within("sites", n, 3, MAX_SITES)
         _within("colluders", c, 0, n - 2)
-        _within("threshold", t, max(2, c + 1), n)
+        if not self.neighbours:
+            _within("threshold", t, max(2, c + 1), n)
         if self.consistency and not 2 * t > n + c:
             raise PolicyError(
                 f"threshold {t} is too small for {n} sites and {c} colluders: with the consistency check "
@@ -174,6 +182,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
         _within("rounds", self.rounds, 1, MAX_ROUNDS)
         _within("max_dropouts", self.max_dropouts, 0, n)
         _within("bits", self.bits, 2, 64)
+        if self.neighbours:
+            _check_sparse(self)
         if self.across_rounds not in get_args(AcrossRounds):
             raise PolicyError(f"across_rounds must be 'freeze' or 'accept', got {self.across_rounds!r}")
         schema: object = self.schema
@@ -198,6 +208,11 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
     def digest(self) -> bytes:
         """Hash of every term, 32 bytes."""
         return digest("policy", self)
+
+    @property
+    def least_neighbours(self) -> int:
+        """How many of its neighbours a site must have among the survivors; none on the complete graph."""
+        return self.threshold if self.neighbours else 0
 
     @property
     def smallest_cohort(self) -> int:
@@ -297,18 +312,31 @@ def plan_policy(
     consistency: bool = True,
     chain: bool = False,
     schema: bytes = b"",
+    graph: Shape = "complete",
 ) -> Policy:
     """Fill in the terms left open: c = (n-1)//3, the smallest legal t, and the fewest bits that fit.
+
+    With `graph="sparse"` (for which `consistency` must be given as False) the fewest neighbours and the
+    smallest t for them are planned, of which a given `threshold` only replaces the latter. Where neither
+    `max_dropouts` nor `min_cohort` is given, a tenth of the sites may be missing.
 
     Raises `PolicyError` where no legal policy exists.
     """
     for question in plan:
         _check_question(question)
+    if graph not in get_args(Shape):
+        raise PolicyError(f"graph must be 'complete' or 'sparse', got {graph!r}")
     c = default_colluders(sites) if colluders is None else colluders
-    t = threshold
+    t, cohort, neighbours = threshold, min_cohort, 0
+    if graph == "sparse":
+        if cohort is None:
+            cohort = sites - (sites // 10 if max_dropouts is None else max_dropouts)
+        neighbours, least = _plan_degree(sites, c, sites - cohort, rounds)
+        t = least if t is None else t
     if t is None:
         t = max(2, (sites + c) // 2 + 1 if consistency else c + 1)
-    cohort = max(t, max(c, 1) + 2) if min_cohort is None else min_cohort
+    if cohort is None:
+        cohort = max(t, max(c, 1) + 2)
     return Policy(
         study=study,
         plan=tuple(plan),
@@ -323,7 +351,44 @@ def plan_policy(
         consistency=consistency,
         chain=chain,
         schema=schema,
+        neighbours=neighbours,
     )
+
+
+def _plan_degree(sites: int, colluders: int, missing: int, rounds: int) -> Degree:
+    """The smallest legal degree, or `PolicyError` where only the complete graph is one."""
+    _within("sites", sites, 3, MAX_SITES)
+    _within("colluders", colluders, 0, sites - 2)
+    _within("rounds", rounds, 1, MAX_ROUNDS)
+    _within("min_cohort", sites - missing, max(colluders, 1) + 2, sites)
+    degree = smallest_degree(sites, corrupt=colluders, missing=missing, rounds=rounds)
+    if degree is None:
+        raise PolicyError(
+            f"no sparse graph of {sites} sites withstands {colluders} colluders and {missing} missing sites: "
+            f"take the complete graph"
+        )
+    return degree
+
+
+def _check_sparse(policy: Policy) -> None:
+    """Raise `PolicyError` unless the sparse graph keeps secrets up to 2**-SIGMA, and sums up to 2**-ETA."""
+    n, k, t, c = policy.sites, policy.neighbours, policy.threshold, policy.colluders
+    if policy.consistency:
+        raise PolicyError("neighbours must be 0 with the consistency check: certificates speak for everyone")
+    if any(question.groups != (EVERYONE,) for question in policy.plan):
+        raise PolicyError("neighbours must be 0 with lane groups: a site would know its neighbours' only")
+    if k % 2 or not 2 <= k < n - 1:
+        raise PolicyError(f"neighbours must be an even number from 2 to {n - 2}, or 0 for all, got {k}")
+    _within("threshold", t, 2, k)
+    missing = n - policy.smallest_cohort
+    found = risks(n, Degree(k, t), corrupt=c, missing=missing, rounds=policy.rounds)
+    if not found.allowed:
+        least = smallest_degree(n, corrupt=c, missing=missing, rounds=policy.rounds)
+        raise PolicyError(
+            f"{k} neighbours with threshold {t} do not keep secrets (up to 2**-{SIGMA}) and sums (up to "
+            f"2**-{ETA}) of {n} sites with {c} colluders and {missing} missing: "
+            + ("only the complete graph does" if least is None else "the least are {} with {}".format(*least))
+        )
 
 
 def _check_question(question: Question) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sordino.errors import PeerError, RequestRefused
 from sordino.protocol import merkle
 from sordino.protocol import messages as m
 from sordino.protocol.commitment import chain_end
+from sordino.protocol.harary import Graph
 from sordino.protocol.keys import open_shares
 from sordino.protocol.masking import share_leaves
 from sordino.protocol.policy import Policy
@@ -16,35 +17,47 @@ from sordino.protocol.state import OpenRound
 from sordino.protocol.transcript import body_digest, box_header
 
 
-def revealed_secrets(dealer_peers: Sequence[str], survivors: Sequence[str], links: int) -> list[int]:
+def revealed_secrets(
+    dealer_peers: Sequence[str], survivors: Collection[str], dropouts: int, links: int
+) -> list[int]:
     """The indices of the secrets that a survivor reveals, among its self seed, mask keys and chain links.
 
-    dealer_peers    the other participants, in order
+    dealer_peers    its neighbours among the participants, in order
     survivors       U3
+    dropouts        D: of all participants, not of its neighbours alone
     links           T, or 0 where there is no chain
     """
-    dropped = [1 + place for place, peer in enumerate(dealer_peers) if peer not in survivors]
-    surplus = [1 + len(dealer_peers) + len(dropped)] if len(dropped) < links else []
+    kept = frozenset(survivors)
+    dropped = [1 + place for place, peer in enumerate(dealer_peers) if peer not in kept]
+    surplus = [1 + len(dealer_peers) + dropouts] if dropouts < links else []
     return [0, *dropped, *surplus]
 
 
 def unmask(opened: OpenRound, me: str, statement: m.Statement, policy: Policy) -> m.Unmasking:
     """What a survivor reveals of itself: self seed, mask keys with dropped sites, the first surplus link."""
-    dropped = [peer for peer in opened.participants if peer not in statement.names]
-    surplus = len(dropped) < policy.links(len(opened.participants))
+    survivors = frozenset(statement.names)
+    dropouts = len(opened.participants) - len(survivors)
+    surplus = dropouts < policy.links(len(opened.participants))
     link = opened.link if surplus else None
     return m.Unmasking(
         session=opened.context.session,
         round=opened.context.round,
         site=me,
         self_seed=opened.self_seed.reveal(),
-        pair_keys=tuple(opened.mask_keys[peer].reveal() for peer in dropped),
-        link=chain_end(link.reveal(), len(dropped)) if link is not None else None,
+        pair_keys=tuple(opened.mask_keys[peer].reveal() for peer in opened.peers if peer not in survivors),
+        link=chain_end(link.reveal(), dropouts) if link is not None else None,
     )
 
 
 def give_shares(
-    opened: OpenRound, me: str, statement: m.Statement, vanished: m.UploadSummary, box: bytes, policy: Policy
+    opened: OpenRound,
+    me: str,
+    statement: m.Statement,
+    vanished: m.UploadSummary,
+    box: bytes,
+    *,
+    policy: Policy,
+    graph: Graph,
 ) -> m.Recovery:
     """This site's shares of exactly what a vanished survivor would have revealed, or the fault of its box.
 
@@ -56,7 +69,9 @@ def give_shares(
     certified = {survivor.site: survivor.upload for survivor in statement.survivors}
     if certified.get(dealer) != vanished.digest:
         raise RequestRefused(f"site {dealer!r} is no survivor with this upload", peers=(dealer,))
-    peers = [name for name in opened.participants if name != dealer]
+    peers = graph.among(dealer, opened.participants)
+    if me not in peers:
+        raise RequestRefused(f"site {dealer!r} is no neighbour and has no box here", peers=(dealer,))
     if len(vanished.boxes) != len(peers):
         raise RequestRefused(f"the upload of site {dealer!r} has too few boxes", peers=(dealer,))
     reference = vanished.boxes[peers.index(me)]
@@ -73,7 +88,8 @@ def give_shares(
     links = policy.links(len(opened.participants))
     if len(vector) != (1 + len(peers) + links) * SECRET_BYTES:
         return recovery("root")
-    wanted = revealed_secrets(peers, statement.names, links)
+    dropouts = len(opened.participants) - len(statement.survivors)
+    wanted = revealed_secrets(peers, statement.names, dropouts, links)
     root, paths = merkle.root_and_paths(share_leaves(context, dealer, me, vector), wanted)
     if root != reference.root:
         return recovery("root")

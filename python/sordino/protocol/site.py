@@ -26,6 +26,7 @@ from sordino.protocol import wire
 from sordino.protocol.encoding import digest
 from sordino.protocol.enrolment import advertise, check_advertisements, open_pairs, seal_pairs
 from sordino.protocol.groups import planned_groups
+from sordino.protocol.harary import Graph, session_graph
 from sordino.protocol.journal import Asked, Book, Entry, Journal, Reply, Session, Terms, draft
 from sordino.protocol.keys import BoxKey, Entropy, Identity, Roster, RoundContext, draw_secret
 from sordino.protocol.lanes import Lanes, check_lanes
@@ -189,13 +190,14 @@ class Site:
             check_lanes(lanes, state.policy.question(request.kind).lanes, state.policy.bits)
             if (link is not None) != state.policy.chain:
                 raise InvalidArgument("link must be given exactly where the policy has a chain")
-            pairs, keys = step_pairs(state.pairs, state.ratchet, context, self.name, request.participants)
+            peers = self._graph(state).among(self.name, request.participants)
+            pairs, keys = step_pairs(state.pairs, state.ratchet, context, self.name, peers)
             opened = OpenRound(
                 context=context,
                 participants=request.participants,
                 upload=b"",
                 self_seed=draw_secret(self._entropy),
-                mask_keys={peer: keys[peer].mask for peer in request.participants if peer != self.name},
+                mask_keys={peer: keys[peer].mask for peer in peers},
                 incoming={peer: keys[peer].incoming for peer in keys},
                 link=link,
             )
@@ -297,15 +299,19 @@ class Site:
     def _take_advertisements(self, book: Book, data: bytes, message: m.Advertisements) -> bytes:
         state = self._fresh_state(book)
         then = transition(state.step, message).then
-        check_advertisements(
-            message.advertisements,
+        listing = check_advertisements(
+            message,
             me=self.name,
             box_key=self._box_key(state),
             session_id=state.session_id,
             roster=self._roster,
             policy=state.policy,
         )
-        session = session_digest(state.session_id, self._roster, state.policy, message.advertisements)
+        session = session_digest(state.session_id, self._roster, state.policy, listing)
+        graph = session_graph(self._roster.names, state.policy.neighbours, session)
+        peers = graph.among(self.name, [line.site for line in listing])
+        if [a.site for a in message.advertisements] != sorted((self.name, *peers)):
+            raise RequestRefused("the advertisements shown are not this site's and its neighbours'")
         pairs, boxes = seal_pairs(
             self._identity, self._roster, session, message.advertisements, self._entropy
         )
@@ -313,7 +319,10 @@ class Site:
         answer = self._record(book, message, data, then, reply)
         state.session = session
         state.pairs = pairs
-        state.groups = {a.site: a.groups for a in message.advertisements}
+        state.graph = graph
+        # On the sparse graph there are no other lane groups.
+        state.groups = {line.site: (EVERYONE,) for line in listing}
+        state.groups |= {a.site: a.groups for a in message.advertisements}
         return answer
 
     def _take_boxes(self, book: Book, data: bytes, message: m.Boxes) -> bytes:
@@ -327,7 +336,7 @@ class Site:
             box_key=self._box_key(state),
             session=state.session,
             roster=self._roster,
-            advertised=state.groups,
+            peers=self._graph(state).among(self.name, state.groups),
         )
         peers = tuple(sorted({*state.pairs, *received}))
         receipt = m.Receipt(
@@ -384,13 +393,25 @@ class Site:
                 f"the round has {len(participants)} participants, at least "
                 f"{state.policy.smallest_cohort} are needed"
             )
-        if missing := tuple(peer for peer in participants if peer not in {*state.pairs, self.name}):
+        peers = self._graph(state).among(self.name, participants)
+        strangers = set(participants) - set(state.groups)
+        if missing := tuple(sorted(strangers | (set(peers) - set(state.pairs)))):
             raise RequestRefused(f"this site holds no pair secret with {list(missing)}", peers=missing)
+        self._check_neighbours(state, len(peers))
         context = round_context(
             state.session, request.round, state.policy, question, request.body, participants
         )
         self._check_terms(book.index.asked(self._dataset), state.policy, self._terms(participants))
         return context
+
+    @staticmethod
+    def _check_neighbours(state: SiteState, count: int) -> None:
+        """Fewer than t of them could all be corrupt, and then nobody else's mask would be on this vector."""
+        if count < state.policy.least_neighbours:
+            raise RequestRefused(
+                f"{count} neighbours of this site take part, at least {state.policy.least_neighbours} "
+                f"are needed"
+            )
 
     def _terms(self, participants: Sequence[str]) -> Terms:
         state = self._need_state()
@@ -452,7 +473,15 @@ class Site:
         check_certificate(request.certificate, self._roster, state.policy)
         if vanished in book.index.session(state.session_id).recovered:
             raise RequestRefused(f"site {vanished!r} was recovered here already, by another request")
-        reply = give_shares(opened, self.name, statement, request.vanished, request.box, state.policy)
+        reply = give_shares(
+            opened,
+            self.name,
+            statement,
+            request.vanished,
+            request.box,
+            policy=state.policy,
+            graph=self._graph(state),
+        )
         return self._record(book, request, data, then, reply, statement=statement, vanished=vanished)
 
     def _accept(self, book: Book, state: SiteState, statement: m.Statement, *, in_it: bool) -> OpenRound:
@@ -463,12 +492,15 @@ class Site:
         opened = state.open
         if opened is None:
             raise RequestRefused("no round is open")
-        check_statement(statement, opened.context, opened.participants, state.policy, state.groups)
+        graph = self._graph(state)
+        check_statement(statement, opened.context, opened.participants, state.policy, state.groups, graph)
         own = [survivor.upload for survivor in statement.survivors if survivor.site == self.name]
         if own and own != [opened.upload]:
             raise RequestRefused("the statement has another upload of this site than its own")
         if in_it and not own:
             raise RequestRefused("the statement leaves this site out")
+        if own:
+            self._check_neighbours(state, len(graph.among(self.name, statement.names)))
         accepted = book.index.session(state.session_id).statement
         if accepted is not None and accepted.digest != statement.digest:
             raise RequestRefused("another statement was accepted for this round")
@@ -597,6 +629,12 @@ class Site:
         if self._state is None:
             raise StateError("no session: the site has taken no offer")
         return self._state
+
+    @staticmethod
+    def _graph(state: SiteState) -> Graph:
+        if state.graph is None:
+            raise StateError("the advertisements of this session are not known yet")
+        return state.graph
 
     @staticmethod
     def _box_key(state: SiteState) -> BoxKey:

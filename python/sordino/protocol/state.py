@@ -13,18 +13,19 @@ from msgspec import Struct
 
 from sordino.errors import StateError
 from sordino.protocol.encoding import DIGEST_BYTES
+from sordino.protocol.harary import Graph
 from sordino.protocol.keys import RoundContext
 from sordino.protocol.policy import Policy
 from sordino.protocol.secret import Secret, wipe
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 class OpenRound(Struct):
     """The keys of the one round that a site may still unmask.
 
-    mask_keys and incoming hold, for each other participant, the pair's mask key and the key of the box from
-    that peer; `link` is the first link of the chain of further secrets, if the policy has one.
+    mask_keys and incoming hold, for each neighbour that takes part, the pair's mask key and the key of the
+    box from that peer; `link` is the first link of the chain of further secrets, if the policy has one.
     """
 
     context: RoundContext
@@ -37,7 +38,7 @@ class OpenRound(Struct):
 
     @property
     def peers(self) -> tuple[str, ...]:
-        """The other participants, in order."""
+        """The neighbours that take part, in order."""
         return tuple(self.mask_keys)
 
     def wipe(self) -> None:
@@ -50,6 +51,7 @@ class SiteState(Struct):
 
     session     the transcript's hash, once all advertisements are known
     groups      the lane groups that each advertised site has
+    graph       who masks with whom, once all advertisements are known
     box_key     the ephemeral private key, until the receipt
     pairs       the pair secret with each peer, as of round `ratchet`
     journal     length and head of the journal after this session's last entry
@@ -66,6 +68,7 @@ class SiteState(Struct):
     last: int
     session: bytes = b""
     groups: dict[str, tuple[str, ...]] = {}
+    graph: Graph | None = None
     pairs: dict[str, Secret] = {}
     ratchet: int = 1
     open: OpenRound | None = None

@@ -13,6 +13,7 @@ from sordino.errors import MalformedMessage, PeerError, ShareError
 from sordino.protocol import merkle, wire
 from sordino.protocol import messages as m
 from sordino.protocol.commitment import chain_end, commit_mask_key, commit_self_seed, share_leaf
+from sordino.protocol.harary import Graph
 from sordino.protocol.keys import Roster, RoundContext
 from sordino.protocol.lanes import Lanes, empty_lanes
 from sordino.protocol.policy import Policy
@@ -35,6 +36,7 @@ class Opening(Struct, frozen=True):
 class OpenTally(Struct):
     """The open round.
 
+    graph           who masks with whom
     signed_before   by site: the statement of this round that it signed for a coordinator that has forgotten
     shares          by vanished site and responder: the proved shares, in the order of `revealed_secrets`
     answered        (responder, vanished site) pairs that need not be asked again
@@ -44,6 +46,7 @@ class OpenTally(Struct):
     kind: str
     body: bytes
     participants: tuple[str, ...]
+    graph: Graph
     uploads: dict[str, m.Upload] = {}
     payloads: dict[str, bytes] = {}
     statement: m.Statement | None = None
@@ -57,9 +60,14 @@ class OpenTally(Struct):
     def __repr__(self) -> str:
         return f"OpenTally(round={self.context.round}, kind={self.kind!r}, participants={self.participants})"
 
-    def peers_of(self, site: str) -> list[str]:
-        """The other participants, in order."""
-        return [name for name in self.participants if name != site]
+    def peers_of(self, site: str) -> tuple[str, ...]:
+        """The site's neighbours among the participants, in order."""
+        return self.graph.among(site, self.participants)
+
+    def dropped_peers_of(self, site: str) -> list[str]:
+        """The site's neighbours among the dropouts, in order: it reveals its mask keys with these."""
+        survivors = frozenset(self.survivors())
+        return [peer for peer in self.peers_of(site) if peer not in survivors]
 
     def survivors(self) -> tuple[str, ...]:
         """U3, once the round has a statement."""
@@ -67,7 +75,7 @@ class OpenTally(Struct):
 
     def dropped(self) -> list[str]:
         """U without U3."""
-        survivors = self.survivors()
+        survivors = frozenset(self.survivors())
         return [name for name in self.participants if name not in survivors]
 
 
@@ -81,7 +89,7 @@ def check_upload(
         raise PeerError(f"the upload of site {site!r} is for another round", peers=(site,))
     if site not in tally.participants:
         raise PeerError(f"site {site!r} is no participant of the round", peers=(site,))
-    peers, links = len(tally.participants) - 1, policy.links(len(tally.participants))
+    peers, links = len(tally.peers_of(site)), policy.links(len(tally.participants))
     lengths = (len(summary.pair_commitments), len(summary.boxes), len(message.boxes))
     if lengths != (peers, peers, peers) or (summary.chain_end is not None) != (links > 0):
         raise MalformedMessage(f"the upload of site {site!r} is incomplete", peers=(site,))
@@ -105,21 +113,19 @@ def differing_pairs(tally: OpenTally) -> list[tuple[str, str]]:
         name: dict(zip(tally.peers_of(name), upload.summary.pair_commitments, strict=True))
         for name, upload in tally.uploads.items()
     }
-    names = sorted(committed)
     return [
         (one, other)
-        for place, one in enumerate(names)
-        for other in names[place + 1 :]
+        for one, other in tally.graph.pairs(committed)
         if committed[one][other] != committed[other][one]
     ]
 
 
 def check_opening(tally: OpenTally, site: str, opening: Opening, policy: Policy) -> None:
     """Raise `ShareError` unless what a site revealed, or was rebuilt for it, is what it committed to."""
-    summary, peers, dropped = tally.uploads[site].summary, tally.peers_of(site), tally.dropped()
+    summary, peers, dropped = tally.uploads[site].summary, tally.peers_of(site), tally.dropped_peers_of(site)
     place = (tally.context.session, tally.context.round)
     committed = dict(zip(peers, summary.pair_commitments, strict=True))
-    links = policy.links(len(tally.participants))
+    links, dropouts = policy.links(len(tally.participants)), len(tally.dropped())
     good = (
         commit_self_seed(*place, site, opening.self_seed) == summary.self_commitment
         and len(opening.pair_keys) == len(dropped)
@@ -127,8 +133,8 @@ def check_opening(tally: OpenTally, site: str, opening: Opening, policy: Policy)
             commit_mask_key(*place, site, peer, key) == committed[peer]
             for peer, key in zip(dropped, opening.pair_keys, strict=True)
         )
-        and (opening.link is not None) == (len(dropped) < links)
-        and (opening.link is None or chain_end(opening.link, links - len(dropped)) == summary.chain_end)
+        and (opening.link is not None) == (dropouts < links)
+        and (opening.link is None or chain_end(opening.link, links - dropouts) == summary.chain_end)
     )
     if not good:
         raise ShareError(f"site {site!r} opened something else than it committed to", peers=(site,))
@@ -138,7 +144,7 @@ def check_shares(tally: OpenTally, responder: str, message: m.Recovery, policy: 
     """Raise `ShareError`, naming both, unless every share leads to the root that its dealer signed."""
     dealer, context = message.vanished, tally.context
     peers, links = tally.peers_of(dealer), policy.links(len(tally.participants))
-    wanted = revealed_secrets(peers, tally.survivors(), links)
+    wanted = revealed_secrets(peers, tally.survivors(), len(tally.dropped()), links)
     count = 1 + len(peers) + links
     root = tally.uploads[dealer].summary.boxes[peers.index(responder)].root
     leaf = share_leaf(context.session, context.round, dealer, responder)
@@ -167,7 +173,7 @@ def rebuild(tally: OpenTally, vanished: str, roster: Roster, policy: Policy) -> 
         [roster.point(name) for name in shares], stacked.reshape(len(shares), -1, SECRET_BYTES)
     )
     parts = [bytes(secrets[at : at + SECRET_BYTES]) for at in range(0, len(secrets), SECRET_BYTES)]
-    keys = len(tally.dropped())
+    keys = len(tally.dropped_peers_of(vanished))
     opening = Opening(
         self_seed=parts[0],
         pair_keys=tuple(parts[1 : 1 + keys]),
@@ -186,10 +192,9 @@ def unmasked_sum(tally: OpenTally, roster: Roster, policy: Policy) -> Lanes:
     """The sum of the survivors' lanes mod 2**bits, once every survivor is opened."""
     lanes = empty_lanes(policy.question(tally.kind).lanes, policy.bits)
     add, subtract = bytearray(), bytearray()
-    dropped = tally.dropped()
     for name, opening in tally.openings.items():
         subtract += opening.self_seed
-        for peer, key in zip(dropped, opening.pair_keys, strict=True):
+        for peer, key in zip(tally.dropped_peers_of(name), opening.pair_keys, strict=True):
             # Undo the sign that the survivor gave this mask: plus towards later sites, else minus.
             if roster.index(peer) > roster.index(name):
                 subtract += key

@@ -8,16 +8,18 @@ from collections.abc import Mapping, Sequence
 from sordino.errors import RequestRefused
 from sordino.protocol.encoding import digest, encode
 from sordino.protocol.groups import planned_groups, thin_group
+from sordino.protocol.harary import Graph
 from sordino.protocol.keys import Roster, RoundContext
-from sordino.protocol.messages import Advertisement, Certificate, Statement
+from sordino.protocol.messages import Certificate, Listed, Statement
 from sordino.protocol.policy import Policy, Question
 
 
-def session_digest(
-    session_id: bytes, roster: Roster, policy: Policy, advertisements: Sequence[Advertisement]
-) -> bytes:
-    """The hash of the set-up's whole transcript, which binds roster, policy, box keys and lane groups."""
-    return digest("session", session_id, roster.digest, policy.digest, tuple(advertisements))
+def session_digest(session_id: bytes, roster: Roster, policy: Policy, listing: Sequence[Listed]) -> bytes:
+    """The hash of the set-up's whole transcript, which binds roster, policy, box keys and lane groups.
+
+    listing    every advertised site with the digest of its advertisement, sorted
+    """
+    return digest("session", session_id, roster.digest, policy.digest, tuple(listing))
 
 
 def pair_info(session: bytes, sender: str, receiver: str) -> bytes:
@@ -59,10 +61,12 @@ def check_statement(
     participants: Sequence[str],
     policy: Policy,
     groups: Mapping[str, Sequence[str]],
+    graph: Graph,
 ) -> None:
     """Raise `RequestRefused` unless an honest coordinator could have made this statement in this round.
 
     groups    the lane groups that each participant advertised
+    graph     who masks with whom
     """
     mine = (context.session, context.policy, context.round, context.question, context.cohort)
     theirs = (
@@ -93,6 +97,8 @@ def check_statement(
         )
     if reason := thin_group(planned_groups(policy), groups, names, policy.min_cohort):
         raise RequestRefused(reason)
+    if not graph.connected(names):
+        raise RequestRefused("the statement's survivors fall into parts that share no mask")
 
 
 def check_certificate(certificate: Certificate, roster: Roster, policy: Policy) -> None:

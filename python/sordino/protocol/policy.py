@@ -173,6 +173,10 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
         _within("colluders", c, 0, n - 2)
         if not self.neighbours:
             _within("threshold", t, max(2, c + 1), n)
+        if self.consistency and self.neighbours:
+            raise PolicyError(
+                "neighbours must be 0 with the consistency check: certificates speak for everyone"
+            )
         if self.consistency and not 2 * t > n + c:
             raise PolicyError(
                 f"threshold {t} is too small for {n} sites and {c} colluders: with the consistency check "
@@ -329,6 +333,8 @@ def plan_policy(
     c = default_colluders(sites) if colluders is None else colluders
     t, cohort, neighbours = threshold, min_cohort, 0
     if graph == "sparse":
+        if consistency:
+            raise PolicyError("the sparse graph is for the semi-honest mode: it needs consistency=False")
         if cohort is None:
             cohort = sites - (sites // 10 if max_dropouts is None else max_dropouts)
         neighbours, least = _plan_degree(sites, c, sites - cohort, rounds)
@@ -373,8 +379,6 @@ def _plan_degree(sites: int, colluders: int, missing: int, rounds: int) -> Degre
 def _check_sparse(policy: Policy) -> None:
     """Raise `PolicyError` unless the sparse graph keeps secrets up to 2**-SIGMA, and sums up to 2**-ETA."""
     n, k, t, c = policy.sites, policy.neighbours, policy.threshold, policy.colluders
-    if policy.consistency:
-        raise PolicyError("neighbours must be 0 with the consistency check: certificates speak for everyone")
     if any(question.groups != (EVERYONE,) for question in policy.plan):
         raise PolicyError("neighbours must be 0 with lane groups: a site would know its neighbours' only")
     if k % 2 or not 2 <= k < n - 1:

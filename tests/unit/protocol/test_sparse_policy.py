@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -56,7 +57,7 @@ def test_neighbours_are_hashed_and_travel() -> None:
         ({"neighbours": 74}, "74 neighbours with threshold 54 do not keep .* the least are 76 with 54"),
         ({"threshold": 53}, "of 300 sites with 99 colluders and 30 missing: the least are 76 with 54"),
         ({"threshold": 60}, "76 neighbours with threshold 60 do not keep"),
-        ({"colluders": 101}, "with 101 colluders and 30 missing: the least are 78 with 55"),
+        ({"colluders": 101}, "with 101 colluders and 30 missing: the least are 78 with 56"),
         ({"min_cohort": 260}, "with 99 colluders and 40 missing: the least are"),
         ({"colluders": 98, "min_cohort": 100}, "only the complete graph does"),
         ({"neighbours": 75}, "neighbours must be an even number from 2 to 298, or 0 for all, got 75"),
@@ -98,3 +99,13 @@ def test_a_plan_without_a_sparse_graph_says_why(sites: int, terms: dict[str, Any
 def test_the_largest_study_is_planned_in_no_time() -> None:
     policy = planned(4096)
     assert (policy.neighbours, policy.threshold) == (120, 84)
+
+
+def test_the_table_of_degrees_in_the_docs_is_what_is_planned() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text("utf-8")
+    table = page.split("| sites | corrupt | missing | neighbours | threshold |\n")[1].split("\n\n")[0]
+    rows = [[int(cell) for cell in line.strip("| ").split("|")] for line in table.splitlines()[1:]]
+    assert len(rows) == 5
+    for sites, corrupt, missing, neighbours, threshold in rows:
+        policy = planned(sites, colluders=corrupt, max_dropouts=missing)
+        assert (policy.neighbours, policy.threshold) == (neighbours, threshold)

@@ -39,6 +39,14 @@ class JournalError(LocalError):
     """The journal is missing, locked, damaged, truncated or rolled back."""
 
 
+class PrivacyError(LocalError):
+    """The privacy accounting refuses: what it was asked cannot be answered or allowed."""
+
+
+class BudgetExceeded(PrivacyError):
+    """The release would pass the privacy budget; nothing of it may happen, and the budget is as before."""
+
+
 class PeerError(SordinoError):
     """The other side erred. `peers` names whom this points at (empty: the coordinator, or unknown)."""
 

@@ -112,7 +112,7 @@ class _FileBook(Book):
         """See `Book.append`. If this is interrupted, the next look at the file tells how far it came."""
         written = super().append(entry, reply)
         self._passed(_line(written))
-        if written.action in ("UploadRequest", "Close"):
+        if written.opens:
             self._forget_before(written)
         return written
 

@@ -8,6 +8,7 @@ for one process, `sordino.files.journal.FileJournal` on disk.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Annotated, NamedTuple
@@ -21,6 +22,12 @@ from sordino.protocol.policy import Name
 
 FIRST = bytes(DIGEST_BYTES)
 """What the first entry has as its previous digest."""
+
+
+MAX_CHARGE_BYTES = 2**16
+
+CHARGE = "Charge"
+"""The action of an entry that answers nothing: it only spends."""
 
 
 class Terms(Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,10 +56,11 @@ class Entry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     round       the session's round (0 during set-up)
     request     digest of the request's bytes
     reply       digest of the answer's bytes and of its payload
-    terms       for an upload: among whom
+    terms       for an upload without noise: among whom
     freeze      for an upload: whether the policy froze them
     statement   the round's statement, once one was accepted, with this site's signature if it gave one
     vanished    for a recovery: whose shares were given
+    charge      the privacy cost of the upload that may follow, spent for good; what it says is the guard's
     """
 
     sequence: int
@@ -69,6 +77,12 @@ class Entry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     statement: Statement | None = None
     signature: Signature | None = None
     vanished: Name | None = None
+    charge: Annotated[bytes, Meta(max_length=MAX_CHARGE_BYTES)] | None = None
+
+    @property
+    def opens(self) -> bool:
+        """Whether it ends the round before it: nothing of that one is answered any more."""
+        return self.action in (CHARGE, "UploadRequest", "Close")
 
     @property
     def digest(self) -> bytes:
@@ -89,9 +103,14 @@ class Reply(NamedTuple):
 
 
 class Asked:
-    """What noise-free sums have been made over one data set."""
+    """What has been asked about one data set.
+
+    terms, survivors, frozen    what freezing rests on
+    charges                     how often each privacy cost was charged
+    """
 
     def __init__(self) -> None:
+        self.charges: Counter[bytes] = Counter()
         self.terms: set[Terms] = set()
         self.survivors: set[tuple[str, ...]] = set()
         self.frozen = False
@@ -106,13 +125,17 @@ class Session:
         self.statement: Statement | None = None
         self.signature: bytes | None = None
         self.recovered: set[str] = set()
+        self.counted = False
 
     def add(self, entry: Entry) -> None:
         """Take in the session's next entry; a new round, or the end of one, closes the one before."""
-        if entry.action in ("UploadRequest", "Close"):
+        if entry.opens:
             self.answers, self.recovered = {}, set()
             self.statement = self.signature = None
+            self.counted = entry.terms is not None
         self.last = entry
+        if entry.action == CHARGE:
+            return
         self.answers[entry.request] = entry
         self.statement = entry.statement or self.statement
         self.signature = entry.signature or self.signature
@@ -162,7 +185,9 @@ class Index:
         if entry.terms is not None:
             asked.terms.add(entry.terms)
             asked.frozen |= entry.freeze
-        if entry.statement is not None:
+        if entry.charge is not None:
+            asked.charges[entry.charge] += 1
+        if entry.statement is not None and self._sessions[entry.session].counted:
             asked.survivors.add(entry.statement.names)
 
 
@@ -225,7 +250,7 @@ class _MemoryBook(Book):
 
     def _write(self, entry: Entry, reply: Reply) -> None:
         kept = self._replies.setdefault(entry.session, {})
-        if entry.action in ("UploadRequest", "Close"):
+        if entry.opens:
             kept.clear()
         kept[entry.sequence] = reply
 
@@ -246,6 +271,7 @@ def draft(
     statement: Statement | None = None,
     signature: bytes | None = None,
     vanished: str | None = None,
+    charge: bytes | None = None,
 ) -> Entry:
     """An entry that still lacks its place in the chain, which `Book.append` gives it."""
     return Entry(
@@ -263,4 +289,5 @@ def draft(
         statement=statement,
         signature=signature,
         vanished=vanished,
+        charge=charge,
     )

@@ -243,6 +243,11 @@ def next_link(link: bytes) -> bytes:
     return digest("chain link", link)
 
 
+def noise_seed(link: bytes) -> bytes:
+    """The seed of the noise component that hangs on a link of that chain."""
+    return digest("noise seed", link)
+
+
 def seal_shares(key: Secret, header: bytes, shares: bytes, entropy: Entropy) -> bytes:
     """AES-256-GCM box: nonce, ciphertext, tag; `header` is authenticated beside it."""
     nonce = draw(entropy, NONCE_BYTES)

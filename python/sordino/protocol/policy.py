@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cached_property
+from math import isqrt
 from operator import index
 from typing import Annotated, Literal, TypeAlias, get_args
 
@@ -19,6 +20,7 @@ from msgspec.structs import force_setattr
 from sordino.errors import PolicyError, PolicyRefused
 from sordino.protocol.degrees import ETA, SIGMA, Degree, risks, smallest_degree
 from sordino.protocol.encoding import digest
+from sordino.protocol.noise import Noise, rounded_limit
 
 EVERYONE = "all"
 """The lane group that every site has."""
@@ -31,7 +33,7 @@ MAX_QUESTIONS = 64
 MAX_BLOCKS = 256
 MAX_SCHEMA_BYTES = 32
 
-AcrossRounds: TypeAlias = Literal["freeze", "accept"]
+AcrossRounds: TypeAlias = Literal["freeze", "accept", "noise"]
 Shape: TypeAlias = Literal["complete", "sparse"]
 
 _NAME_PATTERN = r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
@@ -51,7 +53,8 @@ class Block(Struct, frozen=True, forbid_unknown_fields=True):
     """A run of `length` lanes that share one fixed-point scale, 2**fraction_bits, and one clip.
 
     A value v becomes the integer round(min(max(v, -clip), clip) * 2**fraction_bits), so the resolution is
-    2**-fraction_bits. `group` is the lane group that the block belongs to.
+    2**-fraction_bits. `group` is the lane group that the block belongs to. In a question with noise `clip`
+    bounds the L2 norm of what one unit adds to the whole block, and rounding is stochastic.
     """
 
     name: Name
@@ -77,21 +80,32 @@ class Block(Struct, frozen=True, forbid_unknown_fields=True):
         """The largest integer that one encoded value can be, before its weight."""
         return round(self.clip * self.scale)
 
+    @property
+    def limit(self) -> int:
+        """With noise: the largest squared L2 norm that one unit's integers can have."""
+        return rounded_limit(self.clip, self.fraction_bits, self.length)
+
 
 class Question(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """One kind of sum that the study may ask: its lanes, their scale and clip, and the bound on weights.
 
     The lanes are the blocks in order, then one weight lane for each lane group, in order of appearance.
     With `saturate` a value outside the clip is moved to it; otherwise the site refuses to take part with it.
+
+    With `noise` the sum is private: values saturate, `max_weight` bounds the patients that a site counts
+    (more only saturate its lanes), and a weight of 1 is `weight_scale` grid units, so that noise does not
+    drown it.
     """
 
     kind: Name
     blocks: Annotated[tuple[Block, ...], Meta(min_length=1, max_length=MAX_BLOCKS)]
     max_weight: int = 1
     saturate: bool = False
+    weight_scale: int = 1
+    noise: Noise | None = None
 
     def __post_init__(self) -> None:
-        _as_int(self, "max_weight")
+        _as_int(self, "max_weight", "weight_scale")
         _as_bool(self, "saturate")
         force_setattr(self, "blocks", tuple(self.blocks))
 
@@ -122,8 +136,15 @@ class Question(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
 
     @property
     def peak(self) -> int:
-        """The largest magnitude that one lane of one site can have."""
-        return self.max_weight * max(1, *(block.bound for block in self.blocks))
+        """The largest magnitude that one lane of one site can have, without its noise."""
+        return self.max_weight * max(self.weight_scale, *(self.bounds.values()))
+
+    @cached_property
+    def bounds(self) -> dict[str, int]:
+        """For each block the largest magnitude that one lane can have before its weight."""
+        if self.noise is None:
+            return {block.name: block.bound for block in self.blocks}
+        return {block.name: isqrt(block.limit) for block in self.blocks}
 
 
 class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
@@ -138,7 +159,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
     bits           b: all lanes live in the integers mod 2**b
     rounds         the highest round number
     max_dropouts   dropouts that a round may tolerate
-    across_rounds  what holds between sums without noise: "freeze" one cohort, or "accept" differences
+    across_rounds  what holds between sums: "freeze" one cohort or "accept" differences without noise; "noise"
+                   where every question has it
     chain          whether every upload carries a hash chain of further secrets, of which the link D + 1 is
                    revealed once D dropouts are certified
     schema         hash of what every site's data must look like (feature names and order, say); empty if
@@ -189,7 +211,15 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
         if self.neighbours:
             _check_sparse(self)
         if self.across_rounds not in get_args(AcrossRounds):
-            raise PolicyError(f"across_rounds must be 'freeze' or 'accept', got {self.across_rounds!r}")
+            raise PolicyError(
+                f"across_rounds must be one of {list(get_args(AcrossRounds))}, got {self.across_rounds!r}"
+            )
+        noisy = sorted(question.kind for question in self.plan if question.noise is not None)
+        if len(noisy) != (len(self.plan) if self.across_rounds == "noise" else 0):
+            raise PolicyError(
+                f"across_rounds is {self.across_rounds!r} and the questions {noisy} of {len(self.plan)} have "
+                f"noise: it must be 'noise' where all have it, and something else where none has"
+            )
         schema: object = self.schema
         if not isinstance(schema, bytes) or len(schema) > MAX_SCHEMA_BYTES:
             raise PolicyError(f"schema must be at most {MAX_SCHEMA_BYTES} bytes, got {schema!r}")
@@ -297,8 +327,11 @@ def default_colluders(sites: int) -> int:
 
 
 def required_bits(plan: Sequence[Question], sites: int) -> int:
-    """The smallest b for which sites * max_weight * bound < 2**(b-1) on every lane of the plan."""
-    return max((sites * question.peak).bit_length() + 1 for question in plan)
+    """The smallest b for which sites * peak, and the tail of the noise, is below 2**(b-1) on every lane."""
+    return max(
+        (sites * question.peak + (question.noise.tail if question.noise else 0)).bit_length() + 1
+        for question in plan
+    )
 
 
 def plan_policy(
@@ -417,6 +450,11 @@ def _check_question(question: Question) -> None:
     if len(question.groups) > MAX_GROUPS:
         raise PolicyError(f"{where} has {len(question.groups)} lane groups, at most {MAX_GROUPS} are allowed")
     _within(f"{where}: lanes", question.lanes, 1, MAX_LANES)
+    _within(f"{where}: weight_scale", question.weight_scale, 1, 2**40)
+    if question.noise is None and question.weight_scale != 1:
+        raise PolicyError(f"{where}: weight_scale must be 1 without noise, got {question.weight_scale}")
+    if question.noise is not None and not question.saturate:
+        raise PolicyError(f"{where}: values must saturate with noise, since a refusal would show them")
     _within(f"{where}: bits needed by one site", question.peak.bit_length() + 1, 1, 64)
 
 

@@ -10,8 +10,11 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from msgspec import structs
+
 from sordino import _core
 from sordino.errors import (
+    BudgetExceeded,
     InvalidArgument,
     JournalError,
     MalformedMessage,
@@ -27,10 +30,11 @@ from sordino.protocol.encoding import digest
 from sordino.protocol.enrolment import advertise, check_advertisements, open_pairs, seal_pairs
 from sordino.protocol.groups import planned_groups
 from sordino.protocol.harary import Graph, session_graph
-from sordino.protocol.journal import Asked, Book, Entry, Journal, Reply, Session, Terms, draft
+from sordino.protocol.journal import CHARGE, Asked, Book, Entry, Journal, Reply, Session, Terms, draft
 from sordino.protocol.keys import BoxKey, Entropy, Identity, Roster, RoundContext, draw_secret
 from sordino.protocol.lanes import Lanes, check_lanes
 from sordino.protocol.masking import make_upload, mask, step_pairs
+from sordino.protocol.noise import Guard
 from sordino.protocol.policy import EVERYONE, Floor, Policy, Question
 from sordino.protocol.revealing import give_shares, unmask
 from sordino.protocol.secret import Secret, wipe
@@ -67,6 +71,8 @@ class Site:
     dataset             the operator's name for the data; data sets that share a patient share a name
     groups              the lane groups that it has besides "all"
     schema              hash of what its data looks like, compared with the policy's if that has one
+    guard               judges the noise of policies and keeps to the budget of the data; without one a policy
+                        with noise is refused
     entropy             a source of random bytes: count -> bytes
     """
 
@@ -80,6 +86,7 @@ class Site:
         dataset: str = "default",
         groups: Sequence[str] = (),
         schema: bytes = b"",
+        guard: Guard | None = None,
         entropy: Entropy = os.urandom,
     ) -> None:
         if identity.name not in roster or roster.key(identity.name) != identity.public_key:
@@ -92,6 +99,7 @@ class Site:
         self._dataset = dataset
         self._groups = tuple(sorted({EVERYONE, *groups}))
         self._schema = schema
+        self._guard = guard
         self._entropy = entropy
         self._state: SiteState | None = None
 
@@ -156,7 +164,27 @@ class Site:
         request = self._upload_request(data)
         with self._journal.open() as book:
             if self._stored(book, data) is None:
-                self._check_upload(book, request, body)
+                self._check_upload(book, request, data, body)
+        return self._task(request, body)
+
+    def begin(self, data: bytes, body: bytes = b"") -> Task:
+        """Check an upload request, spend what its answer costs, and say what it asks.
+
+        Where the question has noise this comes before anything is drawn: noise, a batch, a rounding. What is
+        spent stays spent, whatever becomes of the round; the round before ends here. Without noise it is
+        `read`.
+
+        Raises `BudgetExceeded` where the budget of the data does not allow it; then nothing changes.
+        """
+        request = self._upload_request(data)
+        with self._journal.open() as book:
+            if self._stored(book, data) is None:
+                self._check_upload(book, request, data, body)
+                if self._need_question(request).noise is not None and not self._is_charged(book, data):
+                    self._charge(book, request, data)
+        return self._task(request, body)
+
+    def _task(self, request: m.UploadRequest, body: bytes) -> Task:
         state = self._need_state()
         return Task(
             round=request.round,
@@ -185,9 +213,12 @@ class Site:
         with self._journal.open() as book:
             if (stored := self._stored(book, data)) is not None:
                 return stored
-            context = self._check_upload(book, request, body)
+            context = self._check_upload(book, request, data, body)
             state = self._need_state()
-            check_lanes(lanes, state.policy.question(request.kind).lanes, state.policy.bits)
+            question = self._need_question(request)
+            if question.noise is not None and not self._is_charged(book, data):
+                raise StateError("this upload is not paid for: call `begin` before anything is drawn for it")
+            check_lanes(lanes, question.lanes, state.policy.bits)
             if (link is not None) != state.policy.chain:
                 raise InvalidArgument("link must be given exactly where the policy has a chain")
             peers = self._graph(state).among(self.name, request.participants)
@@ -221,7 +252,7 @@ class Site:
                 data,
                 then,
                 round_number=request.round,
-                terms=self._terms(request.participants),
+                terms=self._terms(request.participants) if question.noise is None else None,
                 freeze=state.policy.across_rounds == "freeze",
             )
             written = book.append(entry, reply)
@@ -242,7 +273,9 @@ class Site:
             known = book.index.session(session_id)
             frozen = self._frozen(book.index.asked(self._dataset))
         last = known.last
-        if isinstance(error, PolicyRefused):
+        if isinstance(error, BudgetExceeded):
+            reason = "the privacy budget of this site's data does not allow this round"
+        elif isinstance(error, PolicyRefused):
             reason = "the policy is not one that this site accepts"
         else:
             reason = str(error) if isinstance(error, PeerError) else "this site cannot take part"
@@ -275,6 +308,10 @@ class Site:
         if offer.roster != self._roster.digest or policy.sites != len(self._roster):
             raise PolicyRefused("the offer is for another roster than the one pinned here")
         self._floor.check(policy)
+        if self._guard is not None:
+            self._guard.check(policy)
+        elif policy.across_rounds == "noise":
+            raise PolicyRefused(f"site {self.name!r} has no budget and nobody to guard it")
         if policy.schema and policy.schema != self._schema:
             raise PolicyRefused(f"site {self.name!r} has data of another schema than the study")
         if book.index.session(offer.session_id).last is not None:
@@ -359,7 +396,30 @@ class Site:
             raise StateError(f"this is no upload request but a {type(request).__name__}: call `handle`")
         return request
 
-    def _check_upload(self, book: Book, request: m.UploadRequest, body: bytes) -> RoundContext:
+    def _need_question(self, request: m.UploadRequest) -> Question:
+        return self._need_state().policy.question(request.kind)
+
+    def _is_charged(self, book: Book, data: bytes) -> bool:
+        """Whether the last thing done in this session was to pay for the answer to this very request."""
+        last = book.index.session(self._need_state().session_id).last
+        return last is not None and last.action == CHARGE and last.request == _request_digest(data)
+
+    def _charge(self, book: Book, request: m.UploadRequest, data: bytes) -> None:
+        state = self._need_state()
+        if self._guard is None:
+            raise StateError("this site has nobody to guard its budget")
+        cost = self._guard.price(
+            state.policy,
+            self._need_question(request),
+            len(request.participants),
+            book.index.asked(self._dataset).charges,
+        )
+        entry = self._entry(request, data, "ready", round_number=request.round)
+        written = book.append(structs.replace(entry, action=CHARGE, charge=cost), Reply(b""))
+        state.wipe_round()
+        self._move(book, written)
+
+    def _check_upload(self, book: Book, request: m.UploadRequest, data: bytes, body: bytes) -> RoundContext:
         state = self._need_state()
         known = self._check_journal(book, state)
         if not self._is_stale(known, state):
@@ -371,7 +431,8 @@ class Site:
         if request.session != state.session:
             raise RequestRefused("the request is of another session")
         last = known.last.round if known.last else 0
-        if request.round <= last:
+        paid = self._is_charged(book, data) and not self._is_stale(known, state)
+        if request.round <= last and not paid:
             raise RequestRefused(f"round {request.round} is not after round {last}, the last here")
         if request.round > state.policy.rounds:
             raise RequestRefused(f"round {request.round} is beyond the {state.policy.rounds} of the policy")
@@ -428,6 +489,8 @@ class Site:
         )
 
     def _check_terms(self, asked: Asked, policy: Policy, terms: Terms) -> None:
+        if policy.across_rounds == "noise":
+            return  # whatever other sums show, this one's noise hides it
         frozen = asked.frozen or policy.across_rounds == "freeze"
         if frozen and asked.terms - {terms}:
             raise RequestRefused(
@@ -436,6 +499,8 @@ class Site:
             )
 
     def _check_survivors(self, asked: Asked, policy: Policy, statement: m.Statement) -> None:
+        if policy.across_rounds == "noise":
+            return
         frozen = asked.frozen or policy.across_rounds == "freeze"
         if frozen and asked.survivors - {statement.names}:
             raise RequestRefused(

@@ -133,6 +133,7 @@ def test_every_field_of_an_entry_is_in_its_digest() -> None:
         "statement": statement("b"),
         "signature": b"1" * 64,
         "vanished": "c",
+        "charge": b"price",
     }
     assert set(changes) == set(base.__struct_fields__)
     digests = {replace(base, **{field: value}).digest for field, value in changes.items()}

@@ -152,7 +152,10 @@ def test_an_impossible_plan_is_refused_by_its_fault(blocks: list[Block], match: 
         ({"bits": 65}, "bits must be from 2 to 64"),
         ({"bits": 5}, "bits 5 cannot hold the sum of 5 sites"),
         ({"study": "a/b"}, "a name has 1 to 64"),
-        ({"across_rounds": "thaw"}, "across_rounds must be 'freeze' or 'accept', got 'thaw'"),
+        (
+            {"across_rounds": "thaw"},
+            r"across_rounds must be one of \['freeze', 'accept', 'noise'\], got 'thaw'",
+        ),
         ({"schema": "text"}, "schema must be at most 32 bytes"),
         ({"schema": bytes(33)}, "schema must be at most 32 bytes"),
         ({"chain": 2}, "chain must be true or false, got 2"),

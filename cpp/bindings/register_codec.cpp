@@ -19,32 +19,79 @@ std::int64_t weight_of(py::handle object) {
     return value;
 }
 
+// The arguments that make a FixedPoint, with the seed's buffer, which it borrows.
+class Format {
+public:
+    Format(py::handle clip, py::handle scale, py::handle weight, bool saturate, py::handle l2_bound,
+           py::handle rounding_seed, py::handle stream, py::handle offset)
+        : format_{.clip = real(clip, "clip"),
+                  .scale = real(scale, "scale"),
+                  .weight = weight_of(weight),
+                  .saturate = saturate} {
+        if (!l2_bound.is_none()) format_.l2_bound = real(l2_bound, "l2_bound");
+        const std::uint64_t stream_id = unsigned_integer(stream, "stream");
+        const std::uint64_t first = unsigned_integer(offset, "offset");
+        if (rounding_seed.is_none()) return;
+        seed_.emplace(rounding_seed, "rounding_seed");
+        format_.rounding = StochasticRounding{seed(*seed_, "rounding_seed"), stream_id, first};
+    }
+
+    [[nodiscard]] const FixedPoint& get() const noexcept { return format_; }
+
+    template <typename Sink>
+    void require_disjoint_from(std::span<Sink> sink) const {
+        if (format_.rounding) require_disjoint(format_.rounding->seed, sink, "rounding_seed");
+    }
+
+private:
+    FixedPoint format_;
+    std::optional<Bytes> seed_;
+};
+
 void encode_lanes(py::object values_object, py::object lanes_object, py::object clip, py::object scale,
-                  py::object weight, bool saturate, py::object rounding_seed, py::object stream,
-                  py::object offset) {
+                  py::object weight, bool saturate, py::object l2_bound, py::object rounding_seed,
+                  py::object stream, py::object offset, py::object threads) {
     const Reals values = reals(values_object, "values");
     const Lanes target = lanes(lanes_object, "lanes", Access::write);
-    FixedPoint format{
-        .clip = real(clip, "clip"),
-        .scale = real(scale, "scale"),
-        .weight = weight_of(weight),
-        .saturate = saturate,
-    };
-    const std::uint64_t stream_id = unsigned_integer(stream, "stream");
-    const std::uint64_t first = unsigned_integer(offset, "offset");
-    std::optional<Bytes> seed_view;
-    if (!rounding_seed.is_none()) {
-        seed_view.emplace(rounding_seed, "rounding_seed");
-        format.rounding = StochasticRounding{seed(*seed_view, "rounding_seed"), stream_id, first};
-    }
+    const Format format(clip, scale, weight, saturate, l2_bound, rounding_seed, stream, offset);
+    const std::optional<std::size_t> wanted = thread_number(threads);
     std::visit(
         [&](auto source, auto sink) {
             require_disjoint(source, sink, "values");
-            if (format.rounding) require_disjoint(format.rounding->seed, sink, "rounding_seed");
+            format.require_disjoint_from(sink);
             const py::gil_scoped_release released;
-            encode(source, sink, format);
+            encode(source, sink, format.get(), wanted);
         },
         values, target);
+}
+
+void encode_packed(py::object values_object, py::object out_object, py::object bits, py::object clip,
+                   py::object scale, py::object weight, bool saturate, py::object l2_bound,
+                   py::object rounding_seed, py::object stream, py::object offset, py::object threads) {
+    const Reals values = reals(values_object, "values");
+    const Bytes out(out_object, "out", Access::write);
+    const unsigned bit_number = bit_count(bits, "bits");
+    const Format format(clip, scale, weight, saturate, l2_bound, rounding_seed, stream, offset);
+    const std::optional<std::size_t> wanted = thread_number(threads);
+    std::visit(
+        [&](auto source) {
+            require_disjoint(source, out.writable(), "values");
+            format.require_disjoint_from(out.writable());
+            const py::gil_scoped_release released;
+            encode_pack(source, out.writable(), format.get(), bit_number, wanted);
+        },
+        values);
+}
+
+double norm(py::object values_object, py::object threads) {
+    const Reals values = reals(values_object, "values");
+    const std::optional<std::size_t> wanted = thread_number(threads);
+    return std::visit(
+        [&](auto source) {
+            const py::gil_scoped_release released;
+            return l2_norm(source, wanted);
+        },
+        values);
 }
 
 py::array decode_lanes(py::object lanes_object, py::object bits, py::object scale) {
@@ -118,9 +165,16 @@ void unpack_lanes(py::object data_object, py::object lanes_object, py::object bi
 
 void register_codec(py::module_& module) {
     module.def("encode", &encode_lanes, py::arg("values"), py::arg("lanes"), py::kw_only(), py::arg("clip"),
-               py::arg("scale"), py::arg("weight"), py::arg("saturate"),
+               py::arg("scale"), py::arg("weight"), py::arg("saturate"), py::arg("l2_bound") = py::none(),
                py::arg("rounding_seed") = py::none(), py::arg("stream") = 0, py::arg("offset") = 0,
-               "Clip, scale, round and weight values into lanes.");
+               py::arg("threads") = py::none(), "Clip, scale, round and weight values into lanes.");
+    module.def("encode_pack", &encode_packed, py::arg("values"), py::arg("out"), py::kw_only(),
+               py::arg("bits"), py::arg("clip"), py::arg("scale"), py::arg("weight"), py::arg("saturate"),
+               py::arg("l2_bound") = py::none(), py::arg("rounding_seed") = py::none(), py::arg("stream") = 0,
+               py::arg("offset") = 0, py::arg("threads") = py::none(),
+               "Encode values and pack the lanes, in one pass over the cache.");
+    module.def("l2_norm", &norm, py::arg("values"), py::kw_only(), py::arg("threads") = py::none(),
+               "The L2 norm, the same double on every machine.");
     module.def("decode", &decode_lanes, py::arg("lanes"), py::kw_only(), py::arg("bits"), py::arg("scale"),
                "Sign-extend the low bits of each lane and divide by the scale.");
     module.def("signed", &signed_lanes, py::arg("lanes"), py::kw_only(), py::arg("bits"),

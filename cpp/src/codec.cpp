@@ -7,91 +7,28 @@
 #include <string>
 #include <type_traits>
 
+#include "encoder.hpp"
 #include "packed_tile.hpp"
 #include "sordino/error.hpp"
-#include "sordino/secret.hpp"
+#include "tiles.hpp"
 
 namespace sordino {
 namespace {
 
-void check_positive(const char* name, double value) {
-    if (!(value > 0) || !std::isfinite(value)) {
-        throw InvalidArgument(std::string(name) + ": must be positive and finite");
-    }
-}
-
-// The largest magnitude that a lane can get, whatever the values: refusing by it does not depend on data.
-template <typename Lane>
-void check_capacity(const FixedPoint& format) {
-    if (format.weight < 0) throw ValueOutOfRange("weight: must not be negative");
-    constexpr std::int64_t largest = std::numeric_limits<std::make_signed_t<Lane>>::max();
-    const double bound = std::ceil(format.clip * format.scale);
-    std::int64_t product = 0;
-    if (!(bound < 0x1p63) ||
-        __builtin_mul_overflow(static_cast<std::int64_t>(bound), format.weight, &product) ||
-        product > largest) {
-        throw ValueOutOfRange("weight: ceil(clip * scale) * weight does not fit a signed lane of " +
-                              std::to_string(width<Lane>) + " bits");
-    }
-}
-
-template <typename Real>
-void check_values(std::span<const Real> values, const FixedPoint& format) {
-    for (std::size_t i = 0; i < values.size(); ++i) {
-        const double magnitude = std::fabs(static_cast<double>(values[i]));
-        if (magnitude <= format.clip) continue;
-        if (std::isfinite(magnitude) && format.saturate) continue;
-        // The index and not the value: an error message may be logged, a value is a patient's.
-        const char* fault = std::isnan(magnitude)       ? " is NaN"
-                            : !std::isfinite(magnitude) ? " is infinite"
-                                                        : " is outside the clip";
-        throw ValueOutOfRange("values: element " + std::to_string(i) + fault);
-    }
-}
-
-template <typename Lane>
-Lane weighted(std::int64_t integer, std::int64_t weight) {
-    return static_cast<Lane>(static_cast<std::uint64_t>(integer) * static_cast<std::uint64_t>(weight));
-}
-
 template <typename Real, typename Lane>
-void encode_any(std::span<const Real> values, std::span<Lane> lanes, const FixedPoint& format) {
+void encode_any(std::span<const Real> values, std::span<Lane> lanes, const FixedPoint& format,
+                std::optional<std::size_t> threads) {
     if (values.size() != lanes.size()) throw InvalidArgument("lanes: must be as long as values");
-    check_positive("clip", format.clip);
-    check_positive("scale", format.scale);
-    check_capacity<Lane>(format);
-    check_values(values, format);
-    const auto scaled = [&](Real value) {
-        return std::clamp(static_cast<double>(value), -format.clip, format.clip) * format.scale;
-    };
-    if (!format.rounding) {
-        for (std::size_t i = 0; i < values.size(); ++i) {
-            lanes[i] = weighted<Lane>(std::llrint(scaled(values[i])), format.weight);
-        }
-        return;
-    }
-
-    const StochasticRounding& rounding = *format.rounding;
-    if (values.size() > std::numeric_limits<std::uint64_t>::max() - rounding.offset) {
-        throw InvalidArgument("offset: the values would pass index 2**64");
-    }
-    SecretBuffer<std::uint64_t> words(std::min<std::size_t>(values.size(), 1024));
-    for (std::size_t start = 0; start < values.size(); start += words.size()) {
-        const std::size_t count = std::min(words.size(), values.size() - start);
-        const std::uint64_t word = rounding.offset + start;  // two to a block
-        const Position position{
-            .stream = rounding.stream, .block = word / 2, .byte = static_cast<unsigned>(word % 2) * 8};
-        keystream(rounding.seed,
-                  {reinterpret_cast<std::uint8_t*>(words.data()), count * sizeof(std::uint64_t)}, position);
-        for (std::size_t i = 0; i < count; ++i) {
-            // floor(y) + [u < y - floor(y)] and not floor(y + u): that sum could round up past ceil(y).
-            const double y = scaled(values[start + i]);
-            const double low = std::floor(y);
-            const double u = static_cast<double>(words.data()[i] >> 11) * 0x1p-53;
-            const std::int64_t integer = static_cast<std::int64_t>(low) + (u < y - low ? 1 : 0);
-            lanes[start + i] = weighted<Lane>(integer, format.weight);
-        }
-    }
+    check_format(format, values.size(), width<Lane>);
+    const std::size_t workers = thread_count(threads);
+    const codec::Backend& backend = codec::current();
+    const codec::Encoding encoding = plan_encoding(backend, values, format, workers);
+    const TileEncoder<Real, Lane> encode_tile(backend, encoding, format.rounding);
+    for_each_part(values.size(), square_block, workers,
+                  [&](std::uint64_t first, std::uint64_t count) noexcept {
+                      Scratch<Lane, 1> scratch;
+                      encode_tile(values.subspan(first, count), first, lanes.data() + first, scratch.words);
+                  });
 }
 
 template <typename Lane>
@@ -123,48 +60,37 @@ void pack_any(std::span<const Lane> lanes, std::span<std::uint8_t> out, unsigned
     if (out.size() != packed_size(lanes.size(), bits)) {
         throw InvalidArgument("out: must have packed_size(lanes, bits) bytes");
     }
-    const std::uint64_t mask = low_mask(bits);
-    Wide pending = 0;  // less than 64 bits are left over, so 127 are held at most
-    unsigned held = 0;
-    std::uint8_t* next = out.data();
-    for (const Lane lane : lanes) {
-        pending |= static_cast<Wide>(lane & mask) << held;
-        held += bits;
-        if (held >= 64) {
-            const auto word = static_cast<std::uint64_t>(pending);
-            std::memcpy(next, &word, sizeof word);
-            next += sizeof word;
-            pending >>= 64;
-            held -= 64;
-        }
-    }
-    const auto rest = static_cast<std::uint64_t>(pending);
-    if (held > 0) std::memcpy(next, &rest, (held + 7) / 8);
+    pack_tile(codec::current(), lanes, out.data(), bits);
 }
 
 template <bool subtract, typename Lane>
 void unpack_any(std::span<const std::uint8_t> data, std::span<Lane> lanes, unsigned bits) {
     check_bits<Lane>(bits);
     check_packed(data, lanes.size(), bits, "data");
+    (void)codec::current();
     accumulate_packed<subtract>(data, 0, lanes, bits);
 }
 
 }  // namespace
 
-void encode(std::span<const float> values, std::span<std::uint32_t> lanes, const FixedPoint& format) {
-    encode_any(values, lanes, format);
+void encode(std::span<const float> values, std::span<std::uint32_t> lanes, const FixedPoint& format,
+            std::optional<std::size_t> threads) {
+    encode_any(values, lanes, format, threads);
 }
 
-void encode(std::span<const float> values, std::span<std::uint64_t> lanes, const FixedPoint& format) {
-    encode_any(values, lanes, format);
+void encode(std::span<const float> values, std::span<std::uint64_t> lanes, const FixedPoint& format,
+            std::optional<std::size_t> threads) {
+    encode_any(values, lanes, format, threads);
 }
 
-void encode(std::span<const double> values, std::span<std::uint32_t> lanes, const FixedPoint& format) {
-    encode_any(values, lanes, format);
+void encode(std::span<const double> values, std::span<std::uint32_t> lanes, const FixedPoint& format,
+            std::optional<std::size_t> threads) {
+    encode_any(values, lanes, format, threads);
 }
 
-void encode(std::span<const double> values, std::span<std::uint64_t> lanes, const FixedPoint& format) {
-    encode_any(values, lanes, format);
+void encode(std::span<const double> values, std::span<std::uint64_t> lanes, const FixedPoint& format,
+            std::optional<std::size_t> threads) {
+    encode_any(values, lanes, format, threads);
 }
 
 void signed_integers(std::span<const std::uint32_t> lanes, std::span<std::int64_t> out, unsigned bits) {

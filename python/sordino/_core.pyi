@@ -86,17 +86,52 @@ def encode(
     scale: float,
     weight: int,
     saturate: bool,
+    l2_bound: float | None = None,
     rounding_seed: Buffer | None = None,
     stream: int = 0,
     offset: int = 0,
+    threads: int | None = None,
 ) -> None:
     """Write `round(values * scale) * weight mod 2^w` to the lanes.
 
     Rounding is to nearest, ties to even. With `rounding_seed` it is stochastic and unbiased: up with the
     probability of the fraction, decided by the top 53 bits of the keystream's 64-bit word `offset + i`.
 
+    With `l2_bound` a vector of a larger `l2_norm` is first multiplied by `l2_bound / l2_norm(values)`, and
+    what is then beyond the clip saturates. `threads` is as for `add_masks`, here and below.
+
     Raises `ValueOutOfRange` for NaN or infinity, for `|value| > clip` unless `saturate`, for a negative
     weight, and if `ceil(clip * scale) * weight` is not below 2^(w-1). The message gives an index, no value.
+    """
+
+def encode_pack(
+    values: _Values,
+    out: Buffer,
+    *,
+    bits: int,
+    clip: float,
+    scale: float,
+    weight: int,
+    saturate: bool,
+    l2_bound: float | None = None,
+    rounding_seed: Buffer | None = None,
+    stream: int = 0,
+    offset: int = 0,
+    threads: int | None = None,
+) -> None:
+    """Fill `out` with what `pack` makes of the lanes that `encode` writes, without those lanes.
+
+    out     `packed_size(len(values), bits)` bytes
+    bits    from 1 to 64; lanes are of 32 bits, or of 64 above that
+
+    Raises as `encode` does, where `w` is `bits`: every encoded value fits its packed lane.
+    """
+
+def l2_norm(values: _Values, *, threads: int | None = None) -> float:
+    """Return the square root of the sum of squares, the same double on every machine.
+
+    The order of additions is stated in codec.hpp. Infinite if the norm itself is beyond a double. Raises
+    `ValueOutOfRange` for NaN and infinity.
     """
 
 def decode(lanes: _Lanes, *, bits: int, scale: float) -> NDArray[np.float64]:

@@ -46,3 +46,28 @@ def signed(lanes: Sequence[int], *, bits: int) -> list[int]:
     """Read the low bits of each lane in two's complement."""
     half = 2 ** (bits - 1)
     return [(lane + half) % 2**bits - half for lane in lanes]
+
+
+def l2_norm(values: Sequence[float]) -> float:
+    """The norm with its order of additions; what leaves the range of doubles is scaled by a power of two."""
+    total = _square_sum(values)
+    if 2.0**-900 < total < math.inf:
+        return math.sqrt(total)
+    largest = max(map(abs, values), default=0.0)
+    if largest == 0:
+        return 0.0
+    exponent = math.frexp(largest)[1] - 1
+    return math.ldexp(math.sqrt(_square_sum([math.ldexp(v, -exponent) for v in values])), exponent)
+
+
+def _square_sum(values: Sequence[float]) -> float:
+    total = 0.0
+    for start in range(0, len(values), 4096):
+        partial = [0.0] * 32
+        for i, value in enumerate(values[start : start + 4096]):
+            partial[i % 32] += value * value
+        while len(partial) > 1:
+            half = len(partial) // 2
+            partial = [a + b for a, b in zip(partial[:half], partial[half:], strict=True)]
+        total += partial[0]
+    return total

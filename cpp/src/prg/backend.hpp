@@ -38,4 +38,7 @@ extern const Backend armv8;
 // The backend in use. Throws InvalidArgument if SORDINO_CPU asks for one that cannot run here.
 [[nodiscard]] const Backend& current();
 
+// Whether nobody named it: then other kernels need not keep to its instruction set.
+[[nodiscard]] bool is_automatic();
+
 }  // namespace sordino::prg

@@ -35,12 +35,15 @@ CpuFeatures detect_cpu_features() noexcept {
     unsigned d = 0;
     if (__get_cpuid(1, &a, &b, &c, &d) == 0) return features;
     features.aesni = (c & bit_AES) != 0 && (c & bit_SSE4_1) != 0;
-    if (!features.aesni || (c & bit_OSXSAVE) == 0 || (c & bit_AVX) == 0) return features;
+    if ((c & bit_OSXSAVE) == 0 || (c & bit_AVX) == 0) return features;
     const std::uint64_t states = enabled_states();
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (c & bit_VAES) == 0) return features;
-    features.vaes256 = (states & ymm_states) == ymm_states && (b & bit_AVX2) != 0;
-    features.vaes512 =
-        (states & zmm_states) == zmm_states && (b & bit_AVX512F) != 0 && (b & bit_AVX512BW) != 0;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return features;
+    const bool zmm = (states & zmm_states) == zmm_states && (b & bit_AVX512F) != 0 && (b & bit_AVX512BW) != 0;
+    const bool vaes = features.aesni && (c & bit_VAES) != 0;
+    features.avx2 = (states & ymm_states) == ymm_states && (b & bit_AVX2) != 0;
+    features.avx512 = zmm && (b & bit_AVX512DQ) != 0 && (b & bit_AVX512VL) != 0;
+    features.vaes256 = features.avx2 && vaes;
+    features.vaes512 = zmm && vaes;
     return features;
 }
 #elif defined(__aarch64__)

@@ -15,6 +15,7 @@ namespace sordino {
 namespace {
 
 std::atomic<const prg::Backend*> chosen{nullptr};
+std::atomic<bool> automatic{false};
 
 std::vector<const prg::Backend*> runnable() {
     std::vector<const prg::Backend*> found;
@@ -43,8 +44,10 @@ const prg::Backend& find(std::string_view name, const char* argument) {
 
 const prg::Backend& choose() {
     const char* wanted = std::getenv("SORDINO_CPU");
-    if (wanted == nullptr || *wanted == '\0') return *runnable().front();
-    return find(wanted, "SORDINO_CPU");
+    const bool free = wanted == nullptr || *wanted == '\0';
+    const prg::Backend& backend = free ? *runnable().front() : find(wanted, "SORDINO_CPU");
+    automatic.store(free, std::memory_order_release);
+    return backend;
 }
 
 }  // namespace
@@ -59,6 +62,10 @@ const prg::Backend& prg::current() {
     return *backend;
 }
 
+bool prg::is_automatic() {
+    return automatic.load(std::memory_order_acquire);
+}
+
 std::vector<std::string_view> backends() {
     std::vector<std::string_view> names;
     for (const prg::Backend* backend : runnable()) names.emplace_back(backend->name);
@@ -71,6 +78,7 @@ std::string_view backend() {
 
 void select_backend(std::string_view name) {
     const prg::Backend& backend = name.empty() ? choose() : find(name, "name");
+    if (!name.empty()) automatic.store(false, std::memory_order_release);
     chosen.store(&backend, std::memory_order_release);
 }
 

@@ -18,11 +18,16 @@ SIZE = 1_000_000
 def kernels() -> dict[str, Callable[[], object]]:
     lanes = np.zeros(SIZE, np.uint32)
     values = np.zeros(SIZE)
+    out = bytearray(_core.packed_size(SIZE, 31))
     packed = bytes(_core.packed_size(SIZE, 31))
     return {
         "keystream": lambda: _core.keystream(bytes(32), bytearray(16 * SIZE)),
         "add_masks": lambda: _core.add_masks(lanes, bytes(32 * 8), bytes(32 * 8)),
         "encode": lambda: _core.encode(values, lanes, clip=1.0, scale=1.0, weight=1, saturate=False),
+        "encode_pack": lambda: _core.encode_pack(
+            values, out, bits=31, clip=1.0, scale=1.0, weight=1, saturate=False, threads=1
+        ),
+        "l2_norm": lambda: _core.l2_norm(values, threads=1),
         "decode": lambda: _core.decode(lanes, bits=32, scale=1.0),
         "signed": lambda: _core.signed(lanes, bits=32),
         "pack": lambda: _core.pack(lanes, bits=31),

@@ -16,7 +16,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from sordino.aggregation.masked import SIMULATION_FLOOR
-from sordino.errors import PeerError, SordinoError, StateError
+from sordino.errors import BudgetExceeded, PeerError, SordinoError, StateError
 from sordino.protocol import messages as m
 from sordino.protocol import wire
 from sordino.protocol.coordinator import Coordinator, Request, Result
@@ -24,6 +24,7 @@ from sordino.protocol.exchange import run_phase, set_up
 from sordino.protocol.journal import Journal, MemoryJournal, Reply
 from sordino.protocol.keys import Identity, Roster
 from sordino.protocol.lanes import Lanes, empty_lanes
+from sordino.protocol.noise import Guard
 from sordino.protocol.policy import Block, Floor, Policy, Question, plan_policy
 from sordino.protocol.secret import Secret
 from sordino.protocol.site import Site
@@ -31,7 +32,7 @@ from sordino.protocol.transcript import body_digest
 
 FLOOR = Floor(
     min_colluders=0,
-    across_rounds=("freeze", "accept"),
+    across_rounds=("freeze", "accept", "noise"),
     semi_honest=True,
     max_rounds=1_000_000,
     max_lanes=2**40,
@@ -114,6 +115,7 @@ class Study:
         journals: Callable[[str], Journal] | None = None,
         shared: Study | None = None,
         dataset: str = "default",
+        guard: Guard | None = None,
         entropy: Callable[[str], Callable[[int], bytes]] | None = None,
     ) -> None:
         """`shared` lends its journals, for a second session of the same sites."""
@@ -127,6 +129,7 @@ class Study:
         self.journals: dict[str, Journal] = (
             shared.journals if shared is not None else {name: make(name) for name in self.names}
         )
+        self._guard = guard
         self._entropy = entropy
         self.sites = {name: self.new_site(name) for name in self.names}
         extra = {} if entropy is None else {"entropy": entropy("coordinator")}
@@ -152,6 +155,7 @@ class Study:
             self.journals[name],
             dataset=self.dataset,
             groups=self.groups.get(name, ()),
+            guard=self._guard,
             **extra,
         )
         if state is not None:
@@ -177,7 +181,7 @@ class Study:
         return reply
 
     def upload(self, site: Site, data: bytes, body: bytes) -> Reply:
-        site.read(data, body)
+        site.begin(data, body)
         link = None
         if self.policy.chain:
             self.links[site.name] = hashlib.sha256(b"link " + site.name.encode() + data).digest()
@@ -188,7 +192,7 @@ class Study:
         """Deliver, and turn an error into the refusal that a site sends."""
         try:
             return self.deliver(request.site, request.data, request.body)
-        except (PeerError, StateError) as error:
+        except (PeerError, StateError, BudgetExceeded) as error:
             return Reply(self.sites[request.site].refusal(error))
 
     def phase(self, *, lose: Sequence[str] = (), alter: Alter | None = None) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sordino.aggregation.base import STEPS, Aggregate, Aggregator, Contributor, Step, Traffic, check_lose
 from sordino.aggregation.lanes import ONLY_EVERYONE, decode_sums, encode_contribution
-from sordino.errors import InvalidArgument, PeerError, PolicyRefused, StateError
+from sordino.errors import BudgetExceeded, InvalidArgument, PeerError, PolicyRefused, StateError
 from sordino.files.durable import write_durably
 from sordino.files.identity import read_identity, write_identity
 from sordino.files.journal import FileJournal
@@ -26,7 +26,7 @@ from sordino.protocol.site import Site
 SIMULATION_FLOOR = Floor(
     min_colluders=0,
     semi_honest=True,
-    across_rounds=("freeze", "accept"),
+    across_rounds=("freeze", "accept", "noise"),
     max_rounds=1_000_000,
     max_lanes=2**40,
 )
@@ -159,7 +159,7 @@ class MaskedAggregator(Aggregator):
             reply = self._upload(site, request) if phase == "upload" else Reply(site.handle(request.data))
         except PolicyRefused:
             raise
-        except (PeerError, StateError) as error:
+        except (PeerError, StateError, BudgetExceeded) as error:
             reply = Reply(site.refusal(error))
         self._save_site(site)
         self._seconds[name] += time.perf_counter() - started

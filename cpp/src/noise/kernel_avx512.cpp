@@ -16,6 +16,9 @@ constexpr std::size_t vectors = 4;  // that go through together, to hide the per
 constexpr std::size_t width = 8;
 constexpr std::size_t stride = vectors * width;
 
+// For the masked forms of instructions: gcc 12 warns that the others use what is not initialised.
+constexpr __mmask8 every = 0xFF;
+
 SORDINO_INLINE __m512i all(std::uint64_t value) {
     return _mm512_set1_epi64(static_cast<long long>(value));
 }
@@ -62,7 +65,7 @@ SORDINO_INLINE __mmask8 look_up(const Fast* fast, const __m512i* u, __m512i* mag
 #pragma GCC unroll 4
     for (std::size_t v = 0; v < vectors; ++v) {
         next[v] = pick(last, row[v]);
-        magnitude[v] = _mm512_mul_epu32(row[v], columns);
+        magnitude[v] = _mm512_maskz_mul_epu32(every, row[v], columns);
     }
     for (std::size_t s = fast->columns - 1; s-- > 0;) {
         const Sixteen column = sixteen(fast->column[s]);
@@ -92,7 +95,7 @@ SORDINO_TARGET bool table(const Fast* fast, const std::uint64_t* words, std::int
 #pragma GCC unroll 4
         for (std::size_t v = 0; v < vectors; ++v) {
             word[v] = _mm512_loadu_si512(words + first + v * width);
-            u[v] = _mm512_srli_epi64(word[v], 1);
+            u[v] = _mm512_maskz_srli_epi64(every, word[v], 1);
         }
         hit = static_cast<__mmask8>(hit | look_up(fast, u, magnitude));
 #pragma GCC unroll 4
@@ -109,17 +112,20 @@ SORDINO_TARGET bool table(const Fast* fast, const std::uint64_t* words, std::int
 // As scalar::acceptance.
 SORDINO_INLINE __m512i acceptance(const Fast* fast, const Sixteen& power, __m512i y, __m512i fraction) {
     const __m512i low52 = all(mask52);
-    const __m512i sum = _mm512_add_epi64(_mm512_slli_epi64(y, 45), _mm512_srli_epi64(fraction, 8));
+    const __m512i sum =
+        _mm512_add_epi64(_mm512_maskz_slli_epi64(every, y, 45), _mm512_maskz_srli_epi64(every, fraction, 8));
     const __m512i exponent = high52(high52(fraction, all(fast->rate)), sum);
-    const __m512i rest = _mm512_andnot_si512(_mm512_slli_epi64(exponent, 8), low52);
+    const __m512i rest = _mm512_maskz_andnot_epi64(every, _mm512_maskz_slli_epi64(every, exponent, 8), low52);
     __m512i polynomial = all(fast->term[terms - 1]);
 #pragma GCC unroll 6
     for (std::size_t k = terms - 1; k-- > 0;) {
         polynomial = _mm512_madd52hi_epu64(all(fast->term[k]), polynomial, rest);
     }
     polynomial = high52(polynomial, rest);
-    const __m512i root = pick(power, _mm512_srli_epi64(exponent, 44));  // the lowest four bits count
-    return _mm512_srlv_epi64(_mm512_madd52hi_epu64(root, root, polynomial), _mm512_srli_epi64(exponent, 48));
+    const __m512i root =
+        pick(power, _mm512_maskz_srli_epi64(every, exponent, 44));  // the lowest four bits count
+    return _mm512_maskz_srlv_epi64(every, _mm512_madd52hi_epu64(root, root, polynomial),
+                                   _mm512_maskz_srli_epi64(every, exponent, 48));
 }
 
 SORDINO_TARGET std::size_t propose(const Fast* fast, const std::uint64_t* words, std::int64_t* out,
@@ -137,20 +143,22 @@ SORDINO_TARGET std::size_t propose(const Fast* fast, const std::uint64_t* words,
 #pragma GCC unroll 4
         for (std::size_t v = 0; v < vectors; ++v) {
             word[v] = _mm512_loadu_si512(words + first + v * width);
-            u[v] = _mm512_srli_epi64(word[v], 1);
+            u[v] = _mm512_maskz_srli_epi64(every, word[v], 1);
         }
         doubt = static_cast<__mmask8>(doubt | look_up(fast, u, y));
 #pragma GCC unroll 4
         for (std::size_t v = 0; v < vectors; ++v) {
             const std::uint64_t* others = words + first + v * width;
-            const __m512i low = _mm512_srl_epi64(_mm512_loadu_si512(others + 2 * batch), shift_to_low);
-            const __m512i chance = acceptance(fast, power, y[v], _mm512_sll_epi64(low, shift_to_fraction));
-            const __m512i random = _mm512_srli_epi64(_mm512_loadu_si512(others + batch), 12);
+            const __m512i low =
+                _mm512_maskz_srl_epi64(every, _mm512_loadu_si512(others + 2 * batch), shift_to_low);
+            const __m512i chance =
+                acceptance(fast, power, y[v], _mm512_maskz_sll_epi64(every, low, shift_to_fraction));
+            const __m512i random = _mm512_maskz_srli_epi64(every, _mm512_loadu_si512(others + batch), 12);
             const __m512i distance = _mm512_sub_epi64(chance, random);
             doubt = static_cast<__mmask8>(
                 doubt | _mm512_cmple_epu64_mask(_mm512_add_epi64(distance, all(margin)), all(2 * margin)));
 
-            const __m512i value = _mm512_add_epi64(_mm512_sll_epi64(y[v], shift), low);
+            const __m512i value = _mm512_add_epi64(_mm512_maskz_sll_epi64(every, y[v], shift), low);
             const __mmask8 negative = _mm512_test_epi64_mask(word[v], all(1));
             const __mmask8 minus_zero = _mm512_mask_testn_epi64_mask(negative, value, value);
             const auto accept = static_cast<__mmask8>(_mm512_cmpgt_epi64_mask(distance, all(margin)) &

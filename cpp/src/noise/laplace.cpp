@@ -37,7 +37,7 @@ public:
 
     // Uniform below n >= 1: the leading bits of words, until they are.
     std::uint64_t below(std::uint64_t n) noexcept {
-        const int bits = std::bit_width(n - 1);
+        const auto bits = static_cast<unsigned>(std::bit_width(n - 1));
         if (bits == 0) return 0;
         while (true) {
             const std::uint64_t value = word() >> (64 - bits);

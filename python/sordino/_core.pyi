@@ -96,9 +96,9 @@ def add_noise(
     """Add to each lane one sample of the discrete Gaussian for each seed, mod 2^w.
 
     `seeds` holds as many 32-byte seeds as there are `sigmas`, in units of a lane; a seed is for noise only,
-    and for one sigma. Each sigma, from 0.5 to 2^40, is taken exactly as the double that it is: what is sampled has
-    P(x) proportional to exp(-x^2 / (2 sigma^2)), within `NOISE_DISTANCE_LOG2`. Lane i gets sample
-    `offset + i`, so a vector may be done in pieces, with any number of `threads` (as in `add_masks`).
+    and for one sigma. Each sigma, from 0.5 to 2^40, is taken exactly as the double that it is: what is
+    sampled has P(x) proportional to exp(-x^2 / (2 sigma^2)), within `NOISE_DISTANCE_LOG2`. Lane i gets
+    sample `offset + i`, so a vector may be done in pieces, with any number of `threads` (as in `add_masks`).
 
     Source: docs/math/discrete-gaussian.md, which also says what its time shows.
     """

@@ -3,6 +3,7 @@
 # make check    linters, types, import contracts, C++ format and analysis, a build with warnings as errors
 # make consumer build the C++ library without Python, install it under build/, and use it from another project
 # make bench    every script of bench/ beside its peers, in .venv-bench; ONLY="masking shamir" runs these two
+# make native   the C++ library under sanitizers, valgrind and emulators, short: tests/native.mk has the targets
 # make format   rewrite sources in the project's format
 # make .venv    only the environment in .venv; edits of Python files take effect at once, and after edits of
 #               C++ files any of these targets builds what has changed
@@ -117,6 +118,8 @@ format: .venv/.dev
 	$(bin)/ruff check --fix-only .
 	$(bin)/ruff format .
 	$(bin)/clang-format -i $(cxx)
+
+include tests/native.mk
 
 clean:
 	rm -rf .venv .venv-bench build

@@ -63,7 +63,7 @@ void rounding(sordino::Seed seed) {
     const std::vector<double> values(2'001, 0.3);
     std::vector<std::uint64_t> lanes(values.size());
     sordino::FixedPoint format{.clip = 1.0, .scale = 1000.0, .weight = 3};
-    format.rounding.emplace(seed, 1, 1);
+    format.rounding = sordino::StochasticRounding{.seed = seed, .stream = 1, .offset = 1};
     sordino::encode(std::span(values), std::span(lanes), format);
 }
 

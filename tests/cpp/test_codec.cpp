@@ -221,7 +221,7 @@ TYPED_TEST(Encoding, RoundsByTheKeystreamWhereAsked) {
         for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{1}, top - 5000}) {
             const auto values = values_on_ties<typename TypeParam::Real>(count);
             FixedPoint format{.clip = 1.0, .scale = 1000.0, .weight = 7};
-            format.rounding.emplace(seed_of(seed), 5, offset);
+            format.rounding = StochasticRounding{.seed = seed_of(seed), .stream = 5, .offset = offset};
             const auto lanes = encoded<TypeParam>(values, format);
             std::vector<std::uint64_t> words(count);
             keystream(seed_of(seed), {reinterpret_cast<std::uint8_t*>(words.data()), count * 8},
@@ -301,7 +301,7 @@ TEST(Rounding, EndsWithTheLastIndex) {
     const std::vector<double> values(3, 0.5);
     std::vector<std::uint32_t> lanes(3, 9);
     FixedPoint format{.clip = 1.0, .scale = 1.0, .weight = 1};
-    format.rounding.emplace(seed_of(seed), 0, top - 2);
+    format.rounding = StochasticRounding{.seed = seed_of(seed), .stream = 0, .offset = top - 2};
     EXPECT_TRUE(
         throws<InvalidArgument>("offset: ", [&] { encode(std::span(values), std::span(lanes), format); }));
     EXPECT_EQ(lanes, std::vector<std::uint32_t>(3, 9));

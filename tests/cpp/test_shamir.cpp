@@ -49,19 +49,30 @@ TEST(Shamir, GivesTheStoredShares) {
     }
 }
 
+void compare_with_slow_field(const Points& points, std::size_t threshold, std::size_t count) {
+    const Bytes seed = sample<std::uint8_t>(32, threshold);
+    const Bytes secrets = sample<std::uint8_t>(shamir_secret_bytes * count, count);
+    Bytes coefficients((threshold - 1) * secrets.size());
+    keystream(seed_of(seed), coefficients);
+    const Bytes shares = split(secrets, points, threshold, seed);
+    ASSERT_EQ(shares, slow_split(secrets, points, threshold, coefficients))
+        << threshold << " of " << points.size() << ", " << count << " secrets";
+    ASSERT_EQ(combine(points, shares), slow_combine(points, shares))
+        << threshold << " of " << points.size() << ", " << count << " secrets";
+    ASSERT_EQ(combine(points, shares), secrets);
+}
+
+// Four secrets fill a strip, six rows a group, sixteen groups a batch: sizes on both sides of each.
 TEST(Shamir, AgreesWithTheSlowField) {
-    const Bytes seed = sample<std::uint8_t>(32, 1);
-    const Points points{1, 2, 65535, 32768, 257};
-    for (const std::size_t count : {1U, 15U, 16U, 17U, 33U}) {  // 16 secrets fill a run of 256 limbs
-        const Bytes secrets = sample<std::uint8_t>(32 * count, count);
-        for (std::size_t threshold = 1; threshold <= points.size(); ++threshold) {
-            Bytes coefficients((threshold - 1) * secrets.size());
-            keystream(seed_of(seed), coefficients);
-            const Bytes shares = split(secrets, points, threshold, seed);
-            ASSERT_EQ(shares, slow_split(secrets, points, threshold, coefficients)) << count;
-            ASSERT_EQ(combine(points, shares), slow_combine(points, shares));
+    const Points few{1, 2, 65535, 32768, 257, 4, 3, 700, 701, 702, 703, 704, 30};
+    for (const std::size_t count : {1U, 3U, 4U, 5U, 9U, 33U}) {
+        for (std::size_t threshold = 1; threshold <= few.size(); ++threshold) {
+            compare_with_slow_field(few, threshold, count);
         }
     }
+    Points many(194);
+    for (std::size_t i = 0; i < many.size(); ++i) many[i] = static_cast<std::uint16_t>(65535 - 331 * i);
+    for (const std::size_t threshold : {95U, 96U, 97U, 193U}) compare_with_slow_field(many, threshold, 1);
 }
 
 TEST(Shamir, RebuildsFromEverySubsetThatIsLargeEnough) {

@@ -78,6 +78,67 @@ def sum_uploads(
     Raises `MalformedMessage` for a payload of a wrong length or with a spare bit set, with nothing written.
     """
 
+LEAST_SIGMA: float
+"""The least sigma of the noise: 0.5."""
+
+GREATEST_SIGMA: float
+"""The greatest: 2^40."""
+
+NOISE_DISTANCE_LOG2: int
+"""Log to base 2 of the total variation distance that no sample of the noise exceeds.
+
+d samples cost delta at most `d * (1 + exp(epsilon)) * 2.0**NOISE_DISTANCE_LOG2`.
+"""
+
+def add_noise(
+    lanes: _Lanes, seeds: Buffer, sigmas: Sequence[float], *, offset: int = 0, threads: int | None = None
+) -> None:
+    """Add to each lane one sample of the discrete Gaussian for each seed, mod 2^w.
+
+    `seeds` holds as many 32-byte seeds as there are `sigmas`, in units of a lane; a seed is for noise only,
+    and for one sigma. Each sigma, from 0.5 to 2^40, is taken exactly as the double that it is: what is
+    sampled has P(x) proportional to exp(-x^2 / (2 sigma^2)), within `NOISE_DISTANCE_LOG2`. Lane i gets
+    sample `offset + i`, so a vector may be done in pieces, with any number of `threads` (as in `add_masks`).
+
+    Source: docs/math/discrete-gaussian.md, which also says what its time shows.
+    """
+
+def subtract_noise(
+    lanes: _Lanes, seeds: Buffer, sigmas: Sequence[float], *, offset: int = 0, threads: int | None = None
+) -> None:
+    """Subtract exactly what `add_noise` adds, mod 2^w."""
+
+def gaussian_variance(sigma: float) -> float:
+    """Return the variance of one sample: `sigma**2` from 3 on, less below (0.2150 for 0.5)."""
+
+def discrete_laplace(
+    count: int, seed: Buffer, *, numerator: int, denominator: int, offset: int = 0, threads: int | None = None
+) -> NDArray[np.int64]:
+    """Return samples with P(x) proportional to exp(-|x| denominator / numerator); both from 1 to 2^32.
+
+    Sample i reads stream `offset + i` of the PRG. Its time shows its size. Source: Canonne, Kamath & Steinke
+    2020, Algorithm 2.
+    """
+
+def bernoulli_exp(
+    count: int, seed: Buffer, *, numerator: int, denominator: int, offset: int = 0, threads: int | None = None
+) -> NDArray[np.uint8]:
+    """Return 1 with probability exp(-numerator / denominator), else 0, independently.
+
+    The numerator is from 0, the denominator from 1 to 2^32. Streams and time as in `discrete_laplace`.
+    Source: Canonne, Kamath & Steinke 2020, Algorithm 1.
+    """
+
+def poisson_sample(
+    count: int, seed: Buffer, *, q: float, offset: int = 0, threads: int | None = None
+) -> NDArray[np.uint8]:
+    """Return 1 with probability `q`, else 0, independently: who is in a Poisson sample. 0 < q <= 1.
+
+    The probability is the double itself from 2^-75 on; below that it is rounded down to a multiple of
+    2^-128, which is the safe side, since less sampling never costs more privacy. The time does not depend on
+    who is in.
+    """
+
 def encode(
     values: _Values,
     lanes: _Lanes,

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from reference import aes256, bit_packing, fixed_point, masks, shamir  # noqa: E402
+from reference import aes256, bit_packing, discrete_gaussian, fixed_point, masks, shamir  # noqa: E402
 
 Case = dict[str, Any]
 
@@ -126,6 +126,26 @@ def shared() -> list[Case]:
     return cases
 
 
+def noise() -> list[Case]:
+    """Samples of the discrete Gaussian: of tables, across a group's edge, and by rejection."""
+    cases = []
+    for number, (sigma, offset, count) in enumerate(
+        [
+            (0.5, 0, 24),
+            (3.0, 1020, 8),
+            (16.0, 1024 * (2**54 - 1), 12),
+            (16.000000000000004, 0, 24),
+            (1234.5678, 1024 * 7, 12),
+            (1e9, 0, 12),
+            (2.0**40, 1024, 12),
+        ]
+    ):
+        seed = _bytes(f"noise seed {number}", 32)
+        drawn = discrete_gaussian.samples(sigma, count, seed=seed, offset=offset)
+        cases.append({"seed": seed.hex(), "sigma": sigma.hex(), "offset": offset, "samples": drawn})
+    return cases
+
+
 FILES = {
     "keystream.json": keystreams,
     "masks.json": masked,
@@ -133,6 +153,7 @@ FILES = {
     "packing.json": packed,
     "packing_bad.json": packed_bad,
     "shamir.json": shared,
+    "noise.json": noise,
 }
 
 

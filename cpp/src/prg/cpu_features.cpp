@@ -42,6 +42,7 @@ CpuFeatures detect_cpu_features() noexcept {
     const bool vaes = features.aesni && (c & bit_VAES) != 0;
     features.avx2 = (states & ymm_states) == ymm_states && (b & bit_AVX2) != 0;
     features.avx512 = zmm && (b & bit_AVX512DQ) != 0 && (b & bit_AVX512VL) != 0;
+    features.ifma512 = zmm && (b & bit_AVX512IFMA) != 0;
     features.vaes256 = features.avx2 && vaes;
     features.vaes512 = zmm && vaes;
     return features;

@@ -7,6 +7,7 @@ namespace sordino::prg {
 struct CpuFeatures {
     bool avx2 = false;     // and the system saves the 256-bit registers
     bool avx512 = false;   // F, BW, DQ and VL, and the system saves the 512-bit registers
+    bool ifma512 = false;  // AVX-512 F, BW and IFMA
     bool aesni = false;    // AES-NI and SSE4.1
     bool vaes256 = false;  // AES-NI, AVX2 and VAES
     bool vaes512 = false;  // AES-NI, AVX-512 F and BW, and VAES

@@ -48,6 +48,8 @@ WRITERS: dict[str, Callable[[Any], object]] = {
     "encode": lambda lanes: _core.encode(
         np.ones(8, np.float32), lanes, clip=1.0, scale=1.0, weight=1, saturate=False
     ),
+    "add_noise": lambda lanes: _core.add_noise(lanes, b"a" * 32, [9.0]),
+    "subtract_noise": lambda lanes: _core.subtract_noise(lanes, b"a" * 32, [9.0]),
     "unpack_add": lambda lanes: _core.unpack_add(b"abcdefgh", lanes, bits=8),
     "unpack_subtract": lambda lanes: _core.unpack_subtract(b"abcdefgh", lanes, bits=8),
 }

@@ -47,6 +47,16 @@ def test_masks() -> None:
         assert lanes.tolist() == case["masked"]
 
 
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("dtype", [np.uint32, np.uint64])
+def test_noise(dtype: Any) -> None:
+    for case in cases("noise.json"):
+        lanes = np.zeros(len(case["samples"]), dtype)
+        seed, sigma = bytes.fromhex(case["seed"]), float.fromhex(case["sigma"])
+        _core.add_noise(lanes, seed, [sigma], offset=case["offset"])
+        assert lanes.tolist() == [sample % 2 ** (8 * lanes.itemsize) for sample in case["samples"]]
+
+
 def test_fixed_point() -> None:
     for case in cases("fixed_point.json"):
         lanes = np.zeros_like(lanes_of(case))

@@ -477,8 +477,11 @@ class Site:
     def _terms(self, participants: Sequence[str]) -> Terms:
         state = self._need_state()
         planned = planned_groups(state.policy)
+        # Everyone has "all": who has nothing else need not be listed.
         declared = tuple(
-            (name, tuple(group for group in planned if group in state.groups[name])) for name in participants
+            (name, has)
+            for name in participants
+            if (has := tuple(g for g in planned if g != EVERYONE and g in state.groups[name]))
         )
         return Terms(
             roster=self._roster.digest,

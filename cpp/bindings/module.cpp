@@ -15,6 +15,7 @@ PYBIND11_MODULE(_core, module) {
     register_prg(module);
     register_mask(module);
     register_aggregate(module);
+    register_merkle(module);
     register_noise(module);
     register_codec(module);
     register_shamir(module);

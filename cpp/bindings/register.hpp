@@ -9,6 +9,7 @@ void register_errors(pybind11::module_& module);
 void register_prg(pybind11::module_& module);
 void register_mask(pybind11::module_& module);
 void register_aggregate(pybind11::module_& module);
+void register_merkle(pybind11::module_& module);
 void register_noise(pybind11::module_& module);
 void register_codec(pybind11::module_& module);
 void register_shamir(pybind11::module_& module);

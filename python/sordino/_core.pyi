@@ -231,5 +231,45 @@ def shamir_combine(points: Sequence[int], shares: NDArray[np.uint8]) -> bytearra
     Too few or wrong shares give wrong secrets and no error: commitments tell, one layer up.
     """
 
+def sha256(message: Buffer) -> bytes:
+    """Return the SHA-256 digest of a message."""
+
+def sha256_backend() -> str:
+    """Return the SHA-256 implementation in use: "portable" with the PRG of that name, else the CPU's own."""
+
+def merkle_roots(
+    shares: Buffer,
+    openings: Sequence[Buffer],
+    *,
+    node: Buffer,
+    root: Buffer,
+    padding: Buffer,
+    threads: int | None = None,
+) -> list[bytes]:
+    """Return for each opening the Merkle root over its row of 32-byte shares, of which there is at least one.
+
+    With the pieces I(n) and B(x) of the canonical encoding, a leaf is SHA-256(opening | I(index) | B(share)),
+    a node SHA-256(node | B(left) | B(right)), a root SHA-256(root | B(top)). `padding`, 32 bytes, stands for
+    the leaves that a power of two lacks. `threads` as in `add_masks`.
+    """
+
+def merkle_paths(
+    shares: Buffer, opening: Buffer, wanted: Sequence[int], *, node: Buffer, root: Buffer, padding: Buffer
+) -> tuple[bytes, list[tuple[bytes, ...]]]:
+    """Return the root over one row of shares and, for each wanted index, its siblings from the leaf up."""
+
+def merkle_climb(
+    shares: Buffer,
+    opening: Buffer,
+    indices: Sequence[int],
+    paths: Buffer,
+    *,
+    depth: int,
+    node: Buffer,
+    root: Buffer,
+    padding: Buffer,
+) -> list[bytes]:
+    """Return the root that each share leads to from its index by its path, `depth` digests in `paths`."""
+
 def wipe(buffer: Buffer) -> None:
     """Zero a writable C-contiguous buffer of any element type, in a way that no compiler drops."""

@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sordino.protocol import merkle, wire
+from reference import merkle
 from sordino.protocol import messages as m
-from sordino.protocol.commitment import chain_end, commit_mask_key, commit_self_seed, share_leaf
+from sordino.protocol import wire
+from sordino.protocol.commitment import chain_end, commit_mask_key, commit_self_seed
 from sordino.protocol.harary import Graph
 from sordino.protocol.policy import Policy
 
@@ -111,7 +112,7 @@ class Adversary:
             (index,) = (
                 index
                 for index in range(count)
-                if merkle.root_from(share_leaf(*place)(index, share.share), index, share.path, count) == root
+                if merkle.root_from(merkle.leaf(*place, index, share.share), index, share.path, count) == root
             )
             found.append(index)
         return found

@@ -9,14 +9,14 @@ import pytest
 from msgspec.structs import replace
 
 from adversarial.toolkit import Study, altered, identity, make_policy, random_lanes, read, ready
+from reference import merkle
 from sordino import _core
 from sordino.errors import PeerError, RoundAborted, ShareError
-from sordino.protocol import merkle, wire
 from sordino.protocol import messages as m
+from sordino.protocol import wire
 from sordino.protocol.coordinator import Fault, Request
 from sordino.protocol.journal import Reply
 from sordino.protocol.keys import open_shares, pair_keys, seal_shares
-from sordino.protocol.masking import share_leaves
 from sordino.protocol.secret import Secret
 from sordino.protocol.transcript import body_digest, box_header
 
@@ -271,7 +271,9 @@ def reseal(study: Study, upload: m.Upload, vectors: dict[str, bytes]) -> m.Uploa
         # The round's box keys were derived from the pair secret, which the test kept.
         key = pair_keys(Secret(study.kept[peer]), context, VANISHED, peer).outgoing
         boxes[place] = seal_shares(key, box_header(context, VANISHED, peer), vector, lambda n: bytes(n))
-        roots[place], _ = merkle.root_and_paths(share_leaves(context, VANISHED, peer, vector))
+        roots[place], _ = merkle.root_and_paths(
+            merkle.leaves(context.session, context.round, VANISHED, peer, vector)
+        )
     return with_boxes(upload, boxes, roots)
 
 

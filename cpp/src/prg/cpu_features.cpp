@@ -35,6 +35,12 @@ CpuFeatures detect_cpu_features() noexcept {
     unsigned d = 0;
     if (__get_cpuid(1, &a, &b, &c, &d) == 0) return features;
     features.aesni = (c & bit_AES) != 0 && (c & bit_SSE4_1) != 0;
+    const bool sse = (c & bit_SSSE3) != 0 && (c & bit_SSE4_1) != 0;
+    unsigned unused = 0;
+    unsigned extended = 0;
+    if (__get_cpuid_count(7, 0, &unused, &extended, &unused, &unused) != 0) {
+        features.hash = sse && (extended & bit_SHA) != 0;
+    }
     if ((c & bit_OSXSAVE) == 0 || (c & bit_AVX) == 0) return features;
     const std::uint64_t states = enabled_states();
     if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return features;
@@ -52,8 +58,10 @@ CpuFeatures detect_cpu_features() noexcept {
     CpuFeatures features;
 #if defined(__linux__)
     features.armv8 = (getauxval(AT_HWCAP) & HWCAP_AES) != 0;
+    features.hash = (getauxval(AT_HWCAP) & HWCAP_SHA2) != 0;
 #elif defined(__APPLE__)
     features.armv8 = true;  // every 64-bit one of that maker has them
+    features.hash = true;
 #endif
     return features;
 }

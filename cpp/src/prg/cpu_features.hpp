@@ -12,6 +12,7 @@ struct CpuFeatures {
     bool vaes256 = false;  // AES-NI, AVX2 and VAES
     bool vaes512 = false;  // AES-NI, AVX-512 F and BW, and VAES
     bool armv8 = false;    // the AES instructions of ARMv8
+    bool hash = false;     // instructions for SHA-256: the SHA extensions and SSE4.1, or those of ARMv8
 };
 
 [[nodiscard]] CpuFeatures detect_cpu_features() noexcept;

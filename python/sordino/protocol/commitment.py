@@ -5,7 +5,7 @@ Hiding because the secrets have 256 bits of entropy, binding because SHA-256 is 
 
 from __future__ import annotations
 
-from sordino.protocol.encoding import DigestOfMany, digest
+from sordino.protocol.encoding import begin, digest
 from sordino.protocol.keys import next_link
 
 
@@ -27,6 +27,6 @@ def chain_end(link: bytes, steps: int) -> bytes:
     return link
 
 
-def share_leaf(session: bytes, round_number: int, dealer: str, holder: str) -> DigestOfMany:
-    """Makes the Merkle leaf of (index, share) for the shares that one dealer gave one holder."""
-    return DigestOfMany("share", session, round_number, dealer, holder, rest=2)
+def share_opening(session: bytes, round_number: int, dealer: str, holder: str) -> bytes:
+    """What the Merkle leaves (index, share) of the shares that one dealer gave one holder begin with."""
+    return begin("share", session, round_number, dealer, holder, rest=2)

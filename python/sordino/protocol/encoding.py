@@ -35,18 +35,23 @@ def digest(tag: str, *fields: object) -> bytes:
     return hashlib.sha256(encode(tag, *fields)).digest()
 
 
+def begin(tag: str, *first: object, rest: int) -> bytes:
+    """What `encode(tag, *first, *others)` begins with for any `rest` others, so that it is made once."""
+    out = bytearray(_HEADER)
+    _append(out, tag)
+    out += b"L"
+    out += (len(first) + rest).to_bytes(8, "big")
+    for field in first:
+        _append(out, field)
+    return bytes(out)
+
+
 class DigestOfMany:
     """`digest(tag, *first, *rest)` for many `rest` after one `first`, which is encoded once."""
 
     def __init__(self, tag: str, *first: object, rest: int) -> None:
         """`rest` is the number of fields that will follow."""
-        prefix = bytearray(_HEADER)
-        _append(prefix, tag)
-        prefix += b"L"
-        prefix += (len(first) + rest).to_bytes(8, "big")
-        for field in first:
-            _append(prefix, field)
-        self._hash = hashlib.sha256(prefix)
+        self._hash = hashlib.sha256(begin(tag, *first, rest=rest))
         self._rest = rest
 
     def __call__(self, *rest: object) -> bytes:

@@ -248,7 +248,7 @@ def noise_seed(link: bytes) -> bytes:
     return digest("noise seed", link)
 
 
-def seal_shares(key: Secret, header: bytes, shares: bytes, entropy: Entropy) -> bytes:
+def seal_shares(key: Secret, header: bytes, shares: bytes | memoryview, entropy: Entropy) -> bytes:
     """AES-256-GCM box: nonce, ciphertext, tag; `header` is authenticated beside it."""
     nonce = draw(entropy, NONCE_BYTES)
     return nonce + AESGCM(key.reveal()).encrypt(nonce, shares, header)

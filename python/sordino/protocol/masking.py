@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sordino import _core
 from sordino.protocol import merkle
 from sordino.protocol import messages as m
-from sordino.protocol.commitment import chain_end, commit_mask_key, commit_self_seed, share_leaf
+from sordino.protocol.commitment import chain_end, commit_mask_key, commit_self_seed, share_opening
 from sordino.protocol.keys import (
     Entropy,
     Identity,
@@ -45,13 +48,13 @@ def step_pairs(
     return after, keys
 
 
-def mask(opened: OpenRound, roster: Roster, me: str, lanes: Lanes) -> None:
+def mask(opened: OpenRound, roster: Roster, me: str, lanes: Lanes, *, threads: int | None = None) -> None:
     """Add the self mask and the pair masks to `lanes`, in place: plus towards later sites, else minus."""
     mine = roster.index(me)
     after = [key for peer, key in opened.mask_keys.items() if roster.index(peer) > mine]
     before = [key for peer, key in opened.mask_keys.items() if roster.index(peer) < mine]
     add, subtract = concatenate([opened.self_seed, *after]), concatenate(before)
-    _core.add_masks(lanes, add, subtract)
+    _core.add_masks(lanes, add, subtract, threads=threads)
     _core.wipe(add)
     _core.wipe(subtract)
 
@@ -65,6 +68,7 @@ def make_upload(
     roster: Roster,
     policy: Policy,
     entropy: Entropy,
+    threads: int | None = None,
 ) -> m.Upload:
     """The signed upload: commitments, and for each peer a box of its shares under `outgoing[peer]`."""
     me, context, peers = identity.name, opened.context, opened.peers
@@ -76,13 +80,14 @@ def make_upload(
     points = [roster.point(name) for name in (*peers, me)]
     shares = _split(secrets, points, policy.threshold, entropy)
     wipe(*links)
-    references, boxes = [], []
-    for peer, vector in zip(peers, shares, strict=False):
-        root, _ = merkle.root_and_paths(share_leaves(context, me, peer, vector))
-        box = seal_shares(outgoing[peer], box_header(context, me, peer), vector, entropy)
-        references.append(m.BoxReference(box=body_digest(box), root=root))
-        boxes.append(box)
     place = (context.session, context.round)
+    theirs = shares[: len(peers)]
+    roots = merkle.roots(theirs, [share_opening(*place, me, peer) for peer in peers], threads=threads)
+    boxes = tuple(
+        seal_shares(outgoing[peer], box_header(context, me, peer), vector.data.cast("B"), entropy)
+        for peer, vector in zip(peers, theirs, strict=True)
+    )
+    _core.wipe(shares.data)
     summary = m.UploadSummary(
         session=context.session,
         round=context.round,
@@ -95,30 +100,24 @@ def make_upload(
             commit_mask_key(*place, me, peer, key.reveal()) for peer, key in opened.mask_keys.items()
         ),
         chain_end=chain_end(first, steps) if first is not None and steps else None,
-        boxes=tuple(references),
+        boxes=tuple(
+            m.BoxReference(box=body_digest(box), root=root) for box, root in zip(boxes, roots, strict=True)
+        ),
     )
     signature = identity.sign("upload", summary.digest)
-    return m.Upload(summary=summary, signature=signature, boxes=tuple(boxes))
+    return m.Upload(summary=summary, signature=signature, boxes=boxes)
 
 
-def share_leaves(context: RoundContext, dealer: str, holder: str, vector: bytes) -> list[bytes]:
-    """The Merkle leaves of a holder's shares, which lie one after the other in `vector`."""
-    leaf = share_leaf(context.session, context.round, dealer, holder)
-    return [
-        leaf(index, vector[at : at + SECRET_BYTES])
-        for index, at in enumerate(range(0, len(vector), SECRET_BYTES))
-    ]
-
-
-def _split(secrets: Sequence[Secret], points: Sequence[int], threshold: int, entropy: Entropy) -> list[bytes]:
-    """For each point, its shares of all secrets, one after the other."""
+def _split(
+    secrets: Sequence[Secret], points: Sequence[int], threshold: int, entropy: Entropy
+) -> NDArray[np.uint8]:
+    """For each point, its shares of all secrets, shape (points, secrets, 32); the caller wipes them."""
     joined = concatenate(secrets)
     seed = bytearray(draw(entropy, SECRET_BYTES))
     shares = _core.shamir_split(joined, points, threshold=threshold, seed=seed)
-    rows = [row.tobytes() for row in shares]
-    for buffer in (joined, seed, shares.data):
+    for buffer in (joined, seed):
         _core.wipe(buffer)
-    return rows
+    return shares
 
 
 def _step(secret: Secret, session: bytes, number: int) -> Secret:

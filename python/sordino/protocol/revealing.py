@@ -7,10 +7,9 @@ from collections.abc import Collection, Sequence
 from sordino.errors import PeerError, RequestRefused
 from sordino.protocol import merkle
 from sordino.protocol import messages as m
-from sordino.protocol.commitment import chain_end
+from sordino.protocol.commitment import chain_end, share_opening
 from sordino.protocol.harary import Graph
 from sordino.protocol.keys import open_shares
-from sordino.protocol.masking import share_leaves
 from sordino.protocol.policy import Policy
 from sordino.protocol.secret import SECRET_BYTES
 from sordino.protocol.state import OpenRound
@@ -90,7 +89,9 @@ def give_shares(
         return recovery("root")
     dropouts = len(opened.participants) - len(statement.survivors)
     wanted = revealed_secrets(peers, statement.names, dropouts, links)
-    root, paths = merkle.root_and_paths(share_leaves(context, dealer, me, vector), wanted)
+    root, paths = merkle.root_and_paths(
+        vector, share_opening(context.session, context.round, dealer, me), wanted
+    )
     if root != reference.root:
         return recovery("root")
     shares = tuple(

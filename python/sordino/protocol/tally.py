@@ -12,7 +12,7 @@ from sordino import _core
 from sordino.errors import MalformedMessage, PeerError, ShareError
 from sordino.protocol import merkle, wire
 from sordino.protocol import messages as m
-from sordino.protocol.commitment import chain_end, commit_mask_key, commit_self_seed, share_leaf
+from sordino.protocol.commitment import chain_end, commit_mask_key, commit_self_seed, share_opening
 from sordino.protocol.harary import Graph
 from sordino.protocol.keys import Roster, RoundContext
 from sordino.protocol.lanes import Lanes, empty_lanes
@@ -147,12 +147,13 @@ def check_shares(tally: OpenTally, responder: str, message: m.Recovery, policy: 
     wanted = revealed_secrets(peers, tally.survivors(), len(tally.dropped()), links)
     count = 1 + len(peers) + links
     root = tally.uploads[dealer].summary.boxes[peers.index(responder)].root
-    leaf = share_leaf(context.session, context.round, dealer, responder)
     proved = len(message.shares) == len(wanted) and all(
-        len(share.path) == merkle.depth(count)
-        and merkle.root_from(leaf(index, share.share), index, share.path, count) == root
-        for index, share in zip(wanted, message.shares, strict=True)
+        len(share.path) == merkle.depth(count) for share in message.shares
     )
+    if proved:
+        opening = share_opening(context.session, context.round, dealer, responder)
+        shares, paths = [share.share for share in message.shares], [share.path for share in message.shares]
+        proved = all(found == root for found in merkle.roots_from(shares, opening, wanted, paths, count))
     if not proved:
         raise ShareError(
             f"shares of {dealer!r} from site {responder!r} do not lead to the signed root; which of them is "

@@ -36,6 +36,23 @@ def kernels() -> dict[str, Callable[[], object]]:
             bytes(32 * 500), range(1, 31), threshold=20, seed=bytes(32)
         ),
         "shamir_combine": lambda: _core.shamir_combine(range(1, 31), np.zeros((30, 5000, 32), np.uint8)),
+        "sha256": lambda: _core.sha256(packed),
+        "merkle_roots": lambda: _core.merkle_roots(
+            packed[: 32 * 10_000], [b""], node=b"", root=b"", padding=bytes(32)
+        ),
+        "merkle_paths": lambda: _core.merkle_paths(
+            packed[: 32 * 10_000], b"", [], node=b"", root=b"", padding=bytes(32)
+        ),
+        "merkle_climb": lambda: _core.merkle_climb(
+            packed[: 32 * 1000],
+            b"",
+            range(1000),
+            bytes(32_000 * 10),
+            depth=10,
+            node=b"",
+            root=b"",
+            padding=bytes(32),
+        ),
         "wipe": lambda: _core.wipe(np.ones(SIZE)),
     }
 

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sordino.errors import BadSignature, InvalidArgument, MalformedMessage, PeerError, PolicyError
-from sordino.protocol.commitment import chain_end, commit_mask_key, commit_self_seed, share_leaf
-from sordino.protocol.encoding import digest, encode
+from sordino.protocol.commitment import chain_end, commit_mask_key, commit_self_seed, share_opening
+from sordino.protocol.encoding import begin, digest, encode
 from sordino.protocol.keys import (
     BOX_KEY_BYTES,
     SEALED_PAIR_BYTES,
@@ -84,10 +84,10 @@ def test_commitments_bind_session_round_site_and_secret() -> None:
 
 
 def test_a_share_leaf_binds_dealer_holder_and_place() -> None:
-    leaf = share_leaf(b"s" * 32, 3, "lyon", "oslo")
-    assert leaf(2, b"x" * 32) == digest("share", b"s" * 32, 3, "lyon", "oslo", 2, b"x" * 32)
-    assert leaf(2, b"x" * 32) != share_leaf(b"s" * 32, 3, "oslo", "lyon")(2, b"x" * 32)
-    assert leaf(2, b"x" * 32) != leaf(3, b"x" * 32)
+    opening = share_opening(b"s" * 32, 3, "lyon", "oslo")
+    place = b"s" * 32, 3, "lyon", "oslo", 2, b"x" * 32
+    assert encode("share", *place) == opening + encode("", 2, b"x" * 32)[len(begin("", rest=2)) :]
+    assert opening != share_opening(b"s" * 32, 3, "oslo", "lyon")
 
 
 # Share boxes --------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Merkle trees: a known answer, every path of every small tree, and nothing else passes."""
+"""The reference's trees: every path of every small tree leads to the root, and nothing else does."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import hashlib
 
 import pytest
 
-from sordino.protocol.encoding import digest, encode
-from sordino.protocol.merkle import depth, root_and_paths, root_from
+from reference.merkle import depth, digest, root_and_paths, root_from
+from sordino.protocol import encoding, merkle
+from sordino.protocol.encoding import encode
 
 
 def leaves(count: int) -> list[bytes]:
     return [hashlib.sha256(bytes([place])).digest() for place in range(count)]
+
+
+def test_the_reference_hashes_what_the_protocol_hashes() -> None:
+    assert digest("tag", b"bytes", 300, "é", 0) == encoding.digest("tag", b"bytes", 300, "é", 0)
+    assert all(depth(count) == merkle.depth(count) for count in range(1, 300))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33])

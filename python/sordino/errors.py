@@ -43,6 +43,14 @@ class PrivacyError(LocalError):
     """The privacy accounting refuses: what it was asked cannot be answered or allowed."""
 
 
+class PrivacyParameter(PrivacyError, ValueOutOfRange):
+    """An epsilon, delta, noise, rate or count is NaN or out of the range that the message gives."""
+
+
+class TargetUnreachable(PrivacyError):
+    """No noise, number of steps or sampling rate in the allowed range meets the target."""
+
+
 class BudgetExceeded(PrivacyError):
     """The release would pass the privacy budget; nothing of it may happen, and the budget is as before."""
 

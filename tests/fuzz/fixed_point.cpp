@@ -123,6 +123,7 @@ void signed_lanes(Input& input) {
 // NOLINTNEXTLINE(readability-identifier-naming): libFuzzer's name.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     Input input(data, size);
+    sordino::fuzz::select_some_backend(input);
     switch (input.upto(4)) {
         case 0:
             encode<float, std::uint32_t>(input);

@@ -8,7 +8,10 @@
 #include <cstring>
 #include <iostream>
 #include <span>
+#include <string_view>
 #include <vector>
+
+#include "sordino/prg.hpp"
 
 namespace sordino::fuzz {
 
@@ -44,6 +47,13 @@ inline void require(bool holds, const char* promise) {
     if (holds) return;
     std::cerr << "broken: " << promise << '\n';
     std::abort();
+}
+
+// One of this CPU's, or none by name.
+inline void select_some_backend(Input& input) {
+    const std::vector<std::string_view> names = backends();
+    const std::size_t which = input.take<std::uint8_t>() % (names.size() + 1);
+    select_backend(which < names.size() ? names[which] : std::string_view());
 }
 
 // Whether the call throws `Type`. Any other exception leaves, and ends the fuzzer.

@@ -17,12 +17,12 @@ FUZZERS = ("backends", "fixed_point", "shamir", "sum_uploads", "unpack")
 
 
 def packed(name: str) -> list[bytes]:
-    """Width, bits, count in short form, whole rest, start, and the bytes."""
+    """Backend, width, bits, count in short form, whole rest, start, and the bytes."""
     inputs = []
     for case in json.loads((VECTORS / f"{name}.json").read_text())["cases"]:
         narrow = case.get("width", 32) == 32
         count = case["count"] if "count" in case else len(case["lanes"])
-        head = bytes([narrow, case["bits"], 1]) + count.to_bytes(2, "little") + bytes(3)
+        head = bytes([0, narrow, case["bits"], 1]) + count.to_bytes(2, "little") + bytes(3)
         inputs.append(head + bytes.fromhex(case["data"]))
     return inputs
 

@@ -63,6 +63,7 @@ void sum(Input& input) {
 // NOLINTNEXTLINE(readability-identifier-naming): libFuzzer's name.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     Input input(data, size);
+    sordino::fuzz::select_some_backend(input);
     if (input.flag()) {
         sum<std::uint32_t>(input);
     } else {

@@ -20,15 +20,20 @@ enum class Sink { overwrite, add32, subtract32, add64, subtract64 };
 
 constexpr std::size_t batch_blocks = 8;
 
-// All but the last XOR with a key, which the caller does. AESE adds its key first and has no MixColumns, so
-// each round here begins with the key that FIPS 197 adds at the end of the round before.
+// The keystream of the blocks [counter, counter + count); `counter` is stream | block, two 64-bit numbers
+// that turn into the IV when the bytes of each are reversed. AESE adds its key first and has no MixColumns,
+// so each round here begins with the key that FIPS 197 adds at the end of the round before. Each AESE stands
+// beside its AESMC, since many CPUs execute such a pair as one.
 template <std::size_t count>
-[[gnu::always_inline]] SORDINO_TARGET inline void encrypt(const std::uint8_t* schedule, std::uint64_t stream,
-                                                          std::uint64_t block, uint8x16_t state[count]) {
+[[gnu::always_inline]] SORDINO_TARGET inline void encrypt(const std::uint8_t* schedule, uint64x2_t counter,
+                                                          uint8x16_t state[count]) {
+    const uint64x2_t one = vcombine_u64(vcreate_u64(0), vcreate_u64(1));
+#pragma GCC unroll 8
     for (std::size_t i = 0; i < count; ++i) {
-        const std::uint64_t iv[2] = {__builtin_bswap64(stream), __builtin_bswap64(block + i)};
-        state[i] = vreinterpretq_u8_u64(vld1q_u64(iv));
+        state[i] = vrev64q_u8(vreinterpretq_u8_u64(counter));
+        counter = vaddq_u64(counter, one);
     }
+#pragma GCC unroll 13
     for (std::size_t round = 0; round + 1 < aes256_rounds; ++round) {
         const uint8x16_t key = vld1q_u8(schedule + block_bytes * round);
 #pragma GCC unroll 8
@@ -59,17 +64,23 @@ template <typename Lane, Sink sink>
 SORDINO_TARGET void accumulate(const std::uint8_t* schedule, std::uint64_t stream, std::uint64_t block,
                                Lane* lanes, std::size_t blocks) {
     constexpr std::size_t lanes_per_block = block_bytes / sizeof(Lane);
-    for (; blocks >= batch_blocks; blocks -= batch_blocks, block += batch_blocks) {
+    const uint64x2_t step = vcombine_u64(vcreate_u64(0), vcreate_u64(batch_blocks));
+    const uint64x2_t one = vcombine_u64(vcreate_u64(0), vcreate_u64(1));
+    uint64x2_t counter = vcombine_u64(vcreate_u64(stream), vcreate_u64(block));
+    for (; blocks >= batch_blocks; blocks -= batch_blocks) {
         uint8x16_t state[batch_blocks];
-        encrypt<batch_blocks>(schedule, stream, block, state);
-        for (const uint8x16_t& pad : state) {
-            put<Lane, sink>(lanes, pad);
+        encrypt<batch_blocks>(schedule, counter, state);
+        counter = vaddq_u64(counter, step);
+#pragma GCC unroll 8
+        for (std::size_t i = 0; i < batch_blocks; ++i) {
+            put<Lane, sink>(lanes, state[i]);
             lanes += lanes_per_block;
         }
     }
-    for (; blocks > 0; --blocks, ++block, lanes += lanes_per_block) {
+    for (; blocks > 0; --blocks, lanes += lanes_per_block) {
         uint8x16_t state[1];
-        encrypt<1>(schedule, stream, block, state);
+        encrypt<1>(schedule, counter, state);
+        counter = vaddq_u64(counter, one);
         put<Lane, sink>(lanes, state[0]);
     }
 }

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections import Counter
 
-SETS = r"aesni|avx2|avx512|vaes256|vaes512|armv8|neon|shani|sha2|sse41"
+SETS = r"aesni|avx2|avx512|vaes256|vaes512|armv8|sha_ni|sse41"
 DISPATCHED = re.compile(rf"(?:^|_)(?:{SETS})\.cpp\.o$")
 
 # x86-64: whatever is coded by VEX or EVEX, and SSSE3 to SSE4.2, AES, SHA, POPCNT, MOVBE in their old coding.

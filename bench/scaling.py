@@ -215,8 +215,10 @@ def plot(results: Figures, path: Path) -> None:
             middle.loglog([row["sites"] for row in rows], [row[cost] for row in rows], style, label=label)
     middle.set(title=f"all sites together, {SITES_LANES:,} lanes", xlabel="sites", ylabel="processor seconds")
     rows = results["threads"]
-    right.plot([row["threads"] for row in rows], [rows[0]["ours"] / row["ours"] for row in rows], "o-")
-    right.set(title="masking 10^7 lanes", xlabel="threads", ylabel="times one thread")
+    counts = [row["threads"] for row in rows]
+    right.plot(counts, [rows[0]["ours"] / row["ours"] for row in rows], "o-")
+    right.set(title="masking 10^7 lanes", xlabel="threads", ylabel="times one thread", xticks=counts)
+    right.set_ylim(bottom=0)
     for panel in (left, middle):
         panel.legend()
     path.parent.mkdir(exist_ok=True)

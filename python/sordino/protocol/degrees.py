@@ -66,12 +66,15 @@ def risks(sites: int, degree: Degree, *, corrupt: int, missing: int, rounds: int
 
 
 @lru_cache(maxsize=64)
-def smallest_degree(sites: int, *, corrupt: int, missing: int, rounds: int) -> Degree | None:
+def smallest_degree(
+    sites: int, *, corrupt: int, missing: int, rounds: int, most: int | None = None
+) -> Degree | None:
     """The fewest neighbours for which both risks are allowed, and the smallest t that goes with them.
 
-    None if there are none below sites - 1, so that the complete graph is the answer.
+    None if there are none below sites - 1, so that the complete graph is the answer, or none up to `most`:
+    the search takes seconds where thousands of sites need thousands of neighbours.
     """
-    for k in range(2, sites - 1, 2):
+    for k in range(2, sites - 1 if most is None else min(sites - 1, most + 1), 2):
         left = MAX_RISK - rounds * split(sites, k, corrupt + missing)
         if left < 0:
             continue

@@ -33,6 +33,9 @@ MAX_QUESTIONS = 64
 MAX_BLOCKS = 256
 MAX_SCHEMA_BYTES = 32
 
+_SUGGESTED_NEIGHBOURS = 512
+"""How far to look for a legal degree in place of an illegal one: an offer must not keep a site busy."""
+
 AcrossRounds: TypeAlias = Literal["freeze", "accept", "noise"]
 Shape: TypeAlias = Literal["complete", "sparse"]
 
@@ -420,11 +423,17 @@ def _check_sparse(policy: Policy) -> None:
     missing = n - policy.smallest_cohort
     found = risks(n, Degree(k, t), corrupt=c, missing=missing, rounds=policy.rounds)
     if not found.allowed:
-        least = smallest_degree(n, corrupt=c, missing=missing, rounds=policy.rounds)
+        least = smallest_degree(
+            n, corrupt=c, missing=missing, rounds=policy.rounds, most=_SUGGESTED_NEIGHBOURS
+        )
         raise PolicyError(
             f"{k} neighbours with threshold {t} do not keep secrets (up to 2**-{SIGMA}) and sums (up to "
             f"2**-{ETA}) of {n} sites with {c} colluders and {missing} missing: "
-            + ("only the complete graph does" if least is None else "the least are {} with {}".format(*least))
+            + (
+                f"nor do up to {_SUGGESTED_NEIGHBOURS} of them"
+                if least is None
+                else "the least are {} with {}".format(*least)
+            )
         )
 
 

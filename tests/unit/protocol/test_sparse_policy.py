@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def test_neighbours_are_hashed_and_travel() -> None:
         ({"threshold": 60}, "76 neighbours with threshold 60 do not keep"),
         ({"colluders": 101}, "with 101 colluders and 30 missing: the least are 78 with 56"),
         ({"min_cohort": 260}, "with 99 colluders and 40 missing: the least are"),
-        ({"colluders": 98, "min_cohort": 100}, "only the complete graph does"),
+        ({"colluders": 98, "min_cohort": 100}, "98 colluders and 200 missing: nor do up to 512 of them"),
         ({"neighbours": 75}, "neighbours must be an even number from 2 to 298, or 0 for all, got 75"),
         ({"neighbours": 300}, "neighbours must be an even number from 2 to 298, or 0 for all, got 300"),
         ({"neighbours": -2}, "neighbours must be an even number from 2"),
@@ -94,6 +95,13 @@ def test_an_unsafe_sparse_policy_is_refused_by_its_fault(terms: dict[str, Any], 
 def test_a_plan_without_a_sparse_graph_says_why(sites: int, terms: dict[str, Any], match: str) -> None:
     with pytest.raises(PolicyError, match=match):
         planned(sites, **terms)
+
+
+def test_an_absurd_offer_does_not_keep_a_site_busy() -> None:
+    started = time.process_time()
+    with pytest.raises(PolicyError, match="nor do up to 512"):
+        replace(planned(4096), colluders=2000, min_cohort=2100)
+    assert time.process_time() - started < 5
 
 
 def test_the_largest_study_is_planned_in_no_time() -> None:

@@ -1,5 +1,6 @@
 # make demo     the whole study in one process
 # make test     the test suite
+# make statistics  the samplers' laws over 10^8 samples a sigma (some minutes); SAMPLES=... for another number
 # make check    linters, types, import contracts, C++ format and analysis, a build with warnings as errors
 # make consumer build the C++ library without Python, install it under build/, and use it from another project
 # make wheel    build, repair, install and try the wheel with every Python of PYTHONS that is here
@@ -34,7 +35,7 @@ listed = $(bin)/python -c "import tomllib; p = tomllib.load(open('pyproject.toml
 configure = $(bin)/cmake -S $(if $(3),$(3),.) -B $(1) -G Ninja --log-level=WARNING \
   -DCMAKE_MAKE_PROGRAM=$(abspath $(bin))/ninja $(2)
 
-.PHONY: demo test check consumer bench wheel format clean .venv
+.PHONY: demo test statistics check consumer bench wheel format clean .venv
 
 .venv: .venv/.base
 
@@ -59,6 +60,10 @@ demo: .venv/.base
 
 test: .venv/.base .venv/.test
 	$(bin)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
+
+statistics: .venv/.base .venv/.test
+	SORDINO_SAMPLES=$(or $(SAMPLES),100000000) $(bin)/python -m pytest --numprocesses $(WORKERS) --durations 5 \
+	  tests/statistical
 
 check: .venv/.base .venv/.test .venv/.dev build/.tidied consumer
 	$(bin)/ruff check .

@@ -15,6 +15,9 @@
 #include <utility>
 #include <vector>
 
+#include "noise/kernel.hpp"
+#include "noise/kernel_scalar.hpp"
+#include "noise/plan.hpp"
 #include "sordino/aggregate.hpp"
 #include "sordino/codec.hpp"
 #include "sordino/mask.hpp"
@@ -68,6 +71,23 @@ void rounding(sordino::Seed seed) {
     sordino::FixedPoint format{.clip = 1.0, .scale = 1000.0, .weight = 3};
     format.rounding = sordino::StochasticRounding{.seed = seed, .stream = 1, .offset = 1};
     sordino::encode(std::span(values), std::span(lanes), format);
+}
+
+// The kernels themselves: add_noise() branches on whether a word hits a boundary, once in 2^45 groups, and on
+// which candidates are accepted, which docs/math/discrete-gaussian.md, section 6, shows to be harmless.
+void noise() {
+    namespace inside = sordino::noise;
+    const std::vector<std::uint64_t> words = secret<std::uint64_t>(1'024);
+    std::vector<std::int64_t> values(words.size());
+    for (const double sigma : {0.5, 3.0, 16.0}) {
+        const inside::Plan plan(sigma);
+        inside::current_kernel().table(&plan.fast, words.data(), values.data(), values.size());
+    }
+    std::array<std::uint8_t, inside::batch> accepted{};
+    for (const double sigma : {17.0, 1e5, 1e12}) {
+        const inside::Plan plan(sigma);
+        inside::scalar::weigh(&plan.fast, words.data(), values.data(), accepted.data());
+    }
 }
 
 void sharing(sordino::Seed seed) {
@@ -124,6 +144,7 @@ int main() {
         masks<std::uint32_t>(seeds);
         masks<std::uint64_t>(seeds);
         rounding(seed);
+        noise();
         sharing(seed);
         sampling(seed);
         sums<std::uint32_t>(seeds);

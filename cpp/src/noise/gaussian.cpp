@@ -167,7 +167,7 @@ double gaussian_variance(double sigma) {
     if (!(sigma >= least_sigma && sigma <= greatest_sigma)) {
         throw InvalidArgument("sigma: must be between 0.5 and 2**40, got " + std::to_string(sigma));
     }
-    // Beyond, sigma^2 is off by less than 8 pi^2 sigma^4 2 exp(-2 pi^2 sigma^2) < 2^-118: Poisson summation.
+    // Beyond, sigma^2 is too large by less than a part in 2^240: section 1 of docs/math/discrete-gaussian.md.
     if (sigma > 3.0) return sigma * sigma;
     const noise::Fixed rate = noise::gaussian_rate(sigma, 0);
     const noise::Fixed variance = noise::moment(rate, 1) / noise::moment(rate, 0);

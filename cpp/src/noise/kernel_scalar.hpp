@@ -3,6 +3,7 @@
 #pragma once
 
 #include "noise/kernel.hpp"
+#include "sordino/secret.hpp"
 
 namespace sordino::noise::scalar {
 
@@ -66,10 +67,10 @@ inline constexpr std::size_t width = 8;  // words that pass over the table toget
     return (power + high52(power, polynomial)) >> ((exponent >> 48) & 15);
 }
 
-[[gnu::always_inline]] inline std::size_t propose(const Fast* fast, const std::uint64_t* words,
-                                                  std::int64_t* out, bool* undecided) {
+// Candidates as values and whether each is accepted, 0 or 1. True if one is undecided.
+[[gnu::always_inline]] inline bool weigh(const Fast* fast, const std::uint64_t* words, std::int64_t* values,
+                                         std::uint8_t* accepted) {
     std::uint64_t doubt = 0;
-    std::size_t accepted = 0;
     for (std::size_t first = 0; first < batch; first += width) {
         std::uint64_t u[width];
         std::uint64_t magnitude[width];
@@ -80,16 +81,30 @@ inline constexpr std::size_t width = 8;  // words that pass over the table toget
             const std::uint64_t low = words[2 * batch + first + i] >> (64 - fast->shift);
             const std::uint64_t chance = acceptance(fast, magnitude[i], low << (52 - fast->shift));
             const std::uint64_t distance = chance - (words[batch + first + i] >> 12);
-            const std::uint64_t value = (magnitude[i] << fast->shift) + low;
-            const std::uint64_t minus_zero = negative & ((value - 1) >> 63);
             const std::uint64_t shifted = distance + margin;  // in [0, 2 margin] if the margin cannot decide
             doubt |= ((shifted - (2 * margin + 1)) >> 63) & ((shifted >> 63) ^ 1);
-            out[accepted] = static_cast<std::int64_t>((value ^ (0 - negative)) + negative);
-            accepted += ((margin - distance) >> 63) & (minus_zero ^ 1);
+
+            const std::uint64_t value = (magnitude[i] << fast->shift) + low;
+            const std::uint64_t minus_zero = negative & ((value - 1) >> 63);
+            values[first + i] = static_cast<std::int64_t>((value ^ (0 - negative)) + negative);
+            accepted[first + i] = static_cast<std::uint8_t>(((margin - distance) >> 63) & (minus_zero ^ 1));
         }
     }
-    *undecided = doubt != 0;
-    return accepted;
+    return doubt != 0;
+}
+
+[[gnu::always_inline]] inline std::size_t propose(const Fast* fast, const std::uint64_t* words,
+                                                  std::int64_t* out, bool* undecided) {
+    std::int64_t values[batch];
+    std::uint8_t accepted[batch];
+    *undecided = weigh(fast, words, values, accepted);
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < batch; ++i) {
+        out[count] = values[i];
+        count += accepted[i];
+    }
+    wipe(values, sizeof values);
+    return count;
 }
 
 }  // namespace sordino::noise::scalar

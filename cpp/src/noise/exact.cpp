@@ -7,7 +7,7 @@ namespace sordino::noise {
 Decision decide(const Plan& plan, const Candidate& candidate) noexcept {
     const Boundary u{candidate.base >> 1, candidate.extension[0], candidate.extension[1],
                      candidate.extension[2]};
-    const auto above = std::upper_bound(plan.boundaries.begin(), plan.boundaries.end(), u);
+    const auto above = std::ranges::upper_bound(plan.boundaries, u);
     const auto y = static_cast<std::uint64_t>(above - plan.boundaries.begin());
     const bool negative = (candidate.base & 1) != 0;
     const auto with_sign = [negative](std::uint64_t magnitude) {
@@ -27,7 +27,8 @@ Decision decide(const Plan& plan, const Candidate& candidate) noexcept {
                               candidate.extension[6]};
         accepted = random < limit;
     }
-    return {.value = with_sign(magnitude), .accepted = accepted && !(negative && magnitude == 0)};
+    const bool minus_zero = negative && magnitude == 0;
+    return {.value = with_sign(magnitude), .accepted = accepted && !minus_zero};
 }
 
 }  // namespace sordino::noise

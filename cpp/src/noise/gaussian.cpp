@@ -45,9 +45,9 @@ struct Scratch {
 class Component {
 public:
     Component(const prg::Backend& backend, const GaussianNoise& component)
-        : backend_(&backend),
+        : plan_(component.sigma),
+          backend_(&backend),
           kernel_(&noise::current_kernel()),
-          plan_(component.sigma),
           schedule_(backend.schedule_bytes) {
         backend.expand_key(component.seed.data(), schedule_.data());
     }
@@ -106,9 +106,9 @@ private:
         return accepted;
     }
 
+    noise::Plan plan_;
     const prg::Backend* backend_;
     const noise::Kernel* kernel_;
-    noise::Plan plan_;
     SecretBuffer<std::uint8_t> schedule_;
 };
 

@@ -96,7 +96,7 @@ def secure_sum(
         )
     return SecureSum(
         total=outcome.sums[_BLOCK].reshape(shape),
-        weight=outcome.weights["all"],
+        weight=int(outcome.weights["all"]),
         integers=outcome.integers[policy.question(_KIND).spans[_BLOCK]].reshape(shape),
         survivors=outcome.survivors,
         dropped={**in_set_up, **outcome.dropped},

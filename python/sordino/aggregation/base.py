@@ -23,7 +23,8 @@ STEPS: tuple[Step, ...] = ("advertise", "seal", "receipt", "upload", "confirm", 
 class Contribution:
     """What one site puts into one sum.
 
-    values  for each block of the lane groups that the site has: floats of shape (block.length,)
+    values  for each block of the lane groups that the site has: floats of shape (block.length,), or with
+            noise for the unit "patient" a row for each patient, shape (patients, block.length)
     weight  the integer that multiplies every value after rounding (number of patients), 1 to
             question.max_weight; a mapping gives each lane group its own
     """
@@ -51,28 +52,31 @@ class Aggregate:
 
     round      the aggregator's own round number
     sums       for each block: sum over the survivors of weight * value, float64 of shape (block.length,)
-    weights    for each lane group: sum over the survivors of the weights
+    weights    for each lane group: sum over the survivors of the weights; with noise a real number
     integers   the whole summed vector on the integer grid, weight lanes included, int64 of shape (lanes,)
     survivors  whose contribution is in the sum, sorted
     dropped    participants whose contribution is not: name -> the first message they did not send
     vanished   survivors that vanished after their upload, whose secrets the others rebuilt, sorted
     traffic    bytes by site
     seconds    wall time of the round, the sites' own work included
+    noise      standard deviation of the noise on each lane of `integers`, colluders' and leftovers included
     """
 
     round: int
     sums: Mapping[str, NDArray[np.float64]]
-    weights: Mapping[str, int]
+    weights: Mapping[str, float]
     integers: NDArray[np.int64]
     survivors: tuple[str, ...]
     dropped: Mapping[str, str] = field(default_factory=dict)
     vanished: tuple[str, ...] = ()
     traffic: Mapping[str, Traffic] = field(default_factory=dict)
     seconds: float = 0.0
+    noise: float = 0.0
 
     def mean(self, block: str, group: str = EVERYONE) -> NDArray[np.float64]:
-        """The weighted mean of a block over the survivors."""
-        return self.sums[block] / self.weights[group]
+        """The weighted mean of a block over the survivors; a count that noise took below 1 is 1."""
+        weight = self.weights[group]
+        return self.sums[block] / (max(weight, 1.0) if self.noise else weight)
 
 
 def check_lose(lose: Mapping[str, Step], sites: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ def encode_contribution(
     is missing, unknown, or of another shape or dtype.
     """
     mine = [block for block in question.blocks if block.group in groups]
-    _same_names({block.name for block in mine}, contribution.values.keys())
+    same_names({block.name for block in mine}, contribution.values.keys())
     weights = _weights(question, contribution.weight, groups)
     lanes = empty_lanes(question.lanes, bits)
     for block in mine:
@@ -53,18 +53,25 @@ def encode_contribution(
 
 def decode_sums(
     question: Question, lanes: Lanes, *, bits: int
-) -> tuple[dict[str, NDArray[np.float64]], dict[str, int], NDArray[np.int64]]:
-    """The sums by block (float64), the weights by lane group, and the integers of the whole vector."""
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, float], NDArray[np.int64]]:
+    """The sums by block (float64), the weights by lane group, and the integers of the whole vector.
+
+    Weights are whole, but for the noise of a question that has it.
+    """
     integers = _core.signed(lanes, bits=bits)
     sums = {
         block.name: _core.decode(lanes[question.spans[block.name]], bits=bits, scale=block.scale)
         for block in question.blocks
     }
-    weights = {group: int(integers[lane]) for group, lane in question.weight_lanes.items()}
+    weights: dict[str, float] = {
+        group: int(integers[lane]) / question.weight_scale if question.noise else int(integers[lane])
+        for group, lane in question.weight_lanes.items()
+    }
     return sums, weights, integers
 
 
-def _same_names(expected: set[str], given: Collection[str]) -> None:
+def same_names(expected: set[str], given: Collection[str]) -> None:
+    """Raise `InvalidArgument` unless exactly the expected blocks are given."""
     if missing := sorted(expected - set(given)):
         raise InvalidArgument(f"the contribution lacks the blocks {missing}")
     if unknown := sorted(set(given) - expected):

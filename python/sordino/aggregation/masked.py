@@ -5,22 +5,28 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from math import sqrt
 from pathlib import Path
 
 from sordino.aggregation.base import STEPS, Aggregate, Aggregator, Contributor, Step, Traffic, check_lose
 from sordino.aggregation.lanes import ONLY_EVERYONE, decode_sums, encode_contribution
+from sordino.aggregation.private_lanes import encode_private
 from sordino.errors import BudgetExceeded, InvalidArgument, PeerError, PolicyRefused, StateError
 from sordino.files.durable import write_durably
 from sordino.files.identity import read_identity, write_identity
 from sordino.files.journal import FileJournal
 from sordino.files.settings import read_roster, write_roster
-from sordino.protocol.coordinator import Coordinator, Fault, Request
+from sordino.privacy.guard import BudgetGuard
+from sordino.privacy.mechanisms import add_noise, noise_plan, take_off_surplus
+from sordino.protocol.coordinator import Coordinator, Fault, Request, Result
 from sordino.protocol.exchange import finish_round, set_up
 from sordino.protocol.journal import Journal, MemoryJournal, Reply
 from sordino.protocol.keys import Identity, Roster, draw_secret
+from sordino.protocol.noise import Guard
 from sordino.protocol.policy import Floor, Policy
+from sordino.protocol.secret import SECRET_BYTES
 from sordino.protocol.site import Site
 
 SIMULATION_FLOOR = Floor(
@@ -42,6 +48,8 @@ class MaskedAggregator(Aggregator):
     floor           what every site accepts; `SIMULATION_FLOOR` by default
     groups          the lane groups that each site has besides "all"
     schemas         the hash of each site's data schema, where the policy has one
+    guard           makes, by name, what a site has between a question and its patients; by default without a
+                    budget
     lose            sites that vanish during set-up: name -> the first message that they do not send
 
     Raises `PolicyRefused` if a site refuses the policy, and `RoundAborted` if too few complete set-up.
@@ -56,6 +64,7 @@ class MaskedAggregator(Aggregator):
         floor: Floor = SIMULATION_FLOOR,
         groups: Mapping[str, Collection[str]] | None = None,
         schemas: Mapping[str, bytes] | None = None,
+        guard: Callable[[str], Guard] | None = None,
         lose: Mapping[str, Step] | None = None,
     ) -> None:
         if len(sites) != policy.sites or len(set(sites)) != policy.sites:
@@ -74,6 +83,7 @@ class MaskedAggregator(Aggregator):
                 self._journal(name),
                 groups=tuple(self._groups[name]),
                 schema=(schemas or {}).get(name, b""),
+                guard=BudgetGuard(None) if guard is None else guard(name),
             )
             for name, identity in identities.items()
         }
@@ -122,6 +132,7 @@ class MaskedAggregator(Aggregator):
             result = finish_round(self._coordinator, self._ask)
         finally:
             self._save_coordinator()
+        noise = self._take_off_surplus(result)
         sums, weights, integers = decode_sums(result.question, result.lanes, bits=self.policy.bits)
         return Aggregate(
             round=result.round,
@@ -136,6 +147,7 @@ class MaskedAggregator(Aggregator):
                 for name in result.participants
             },
             seconds=time.perf_counter() - started,
+            noise=noise,
         )
 
     def close(self) -> None:
@@ -168,15 +180,35 @@ class MaskedAggregator(Aggregator):
         return reply
 
     def _upload(self, site: Site, request: Request) -> Reply:
-        task = site.read(request.data, request.body)
-        lanes = encode_contribution(
-            task.question,
-            self._contributors[site.name](task.body),
-            bits=self.policy.bits,
-            groups=self._groups[site.name],
-        )
+        task = site.begin(request.data, request.body)
+        contribution, groups = self._contributors[site.name](task.body), self._groups[site.name]
         link = draw_secret(os.urandom) if self.policy.chain else None
+        noise = task.question.noise
+        if noise is None:
+            lanes = encode_contribution(task.question, contribution, bits=self.policy.bits, groups=groups)
+        else:
+            lanes = encode_private(
+                task.question,
+                contribution,
+                bits=self.policy.bits,
+                rounding_seed=os.urandom(SECRET_BYTES),
+                groups=groups,
+            )
+            if noise.sigma:
+                plan = noise_plan(self.policy, noise.sigma, len(task.participants))
+                base = os.urandom(SECRET_BYTES)
+                add_noise(lanes, plan, base, link.reveal() if link is not None else None)
         return site.upload(request.data, request.body, lanes, link=link)
+
+    def _take_off_surplus(self, result: Result) -> float:
+        """Subtract what noise is more than planned, in place; give the standard deviation of the rest."""
+        noise = result.question.noise
+        if noise is None or not noise.sigma:
+            return 0.0
+        plan = noise_plan(self.policy, noise.sigma, len(result.participants))
+        take_off_surplus(result.lanes, plan, result.links.values(), len(result.dropped))
+        kept = plan.base**2 + sum(part**2 for part in plan.components[: len(result.dropped)])
+        return sqrt(len(result.survivors) * kept)
 
     # Files -----------------------------------------------------------------------------------------------
 

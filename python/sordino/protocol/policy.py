@@ -57,7 +57,8 @@ class Block(Struct, frozen=True, forbid_unknown_fields=True):
 
     A value v becomes the integer round(min(max(v, -clip), clip) * 2**fraction_bits), so the resolution is
     2**-fraction_bits. `group` is the lane group that the block belongs to. In a question with noise `clip`
-    bounds the L2 norm of what one unit adds to the whole block, and rounding is stochastic.
+    bounds the L2 norm of what one unit adds to the whole block, and rounding is stochastic; not so with
+    "patient-local", where values are private before they come here.
     """
 
     name: Name
@@ -145,7 +146,7 @@ class Question(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     @cached_property
     def bounds(self) -> dict[str, int]:
         """For each block the largest magnitude that one lane can have before its weight."""
-        if self.noise is None:
+        if self.noise is None or self.noise.unit == "patient-local":
             return {block.name: block.bound for block in self.blocks}
         return {block.name: isqrt(block.limit) for block in self.blocks}
 

@@ -1,0 +1,97 @@
+"""From a site's values to lanes of a question with noise: clipped for each unit, rounded, summed as integers.
+
+Nothing here refuses a value, since who is refused would show: what is not finite counts as nothing, what is
+too large saturates. Arguments of a wrong shape are the program's fault and are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sordino import _core
+from sordino.aggregation.base import Contribution
+from sordino.aggregation.lanes import ONLY_EVERYONE, encode_contribution, same_names
+from sordino.errors import InvalidArgument
+from sordino.protocol.lanes import Lanes, empty_lanes
+from sordino.protocol.policy import Block, Question
+
+_STREAMS = 64
+"""Of the rounding seed, for each block: every attempt to round a row has its own."""
+
+
+def encode_private(
+    question: Question,
+    contribution: Contribution,
+    *,
+    bits: int,
+    rounding_seed: bytes,
+    groups: Collection[str] = ONLY_EVERYONE,
+) -> Lanes:
+    """The site's vector before its noise, shape (question.lanes,).
+
+    For the unit "patient" each block's values have the shape (patients, length), a row for each patient of
+    this round's batch, perhaps none, and `contribution.weight` is not looked at. For "site" they have the
+    shape (length,). Each unit's part of a block is clipped to the block's L2 norm and rounded at random, so
+    that the block's limit holds exactly (`_core.clip_accumulate`).
+
+    Raises `InvalidArgument` for a block that is missing, unknown, or of another shape or dtype.
+    """
+    noise = question.noise
+    if noise is None:
+        raise InvalidArgument(f"question {question.kind!r} has no noise")
+    if noise.unit == "patient-local":
+        return encode_contribution(question, contribution, bits=bits, groups=groups)
+    mine = [block for block in question.blocks if block.group in groups]
+    same_names({block.name for block in mine}, contribution.values.keys())
+    lanes = empty_lanes(question.lanes, bits)
+    counts: dict[str, int] = {}
+    for place, block in enumerate(mine):
+        rows = _rows(block, contribution.values[block.name], one=noise.unit == "site")
+        if counts.setdefault(block.group, len(rows)) != len(rows):
+            raise InvalidArgument(
+                f"block {block.name!r} has {len(rows)} rows, others of lane group {block.group!r} have "
+                f"{counts[block.group]}"
+            )
+        sums = np.zeros(block.length, np.uint64)
+        _core.clip_accumulate(
+            rows,
+            sums,
+            bound=block.clip,
+            scale=block.scale,
+            limit=block.limit,
+            rounding_seed=rounding_seed,
+            stream=place * _STREAMS,
+        )
+        integers = sums.view(np.int64)
+        if noise.unit == "site":
+            integers *= _weight(contribution, block.group, question.max_weight)
+        most = question.max_weight * question.bounds[block.name]
+        np.clip(integers, -most, most, out=integers)  # a sum that saturates moves by no more than its parts
+        lanes[question.spans[block.name]] = integers.astype(np.uint64).astype(lanes.dtype)
+    for group, lane in question.weight_lanes.items():
+        if group in counts:
+            weight = counts[group]
+            if noise.unit == "site":
+                weight = _weight(contribution, group, question.max_weight)
+            lanes[lane] = min(weight, question.max_weight) * question.weight_scale
+    return lanes
+
+
+def _rows(block: Block, values: object, *, one: bool) -> NDArray[np.floating[Any]]:
+    if not isinstance(values, np.ndarray) or values.dtype not in (np.float32, np.float64):
+        kind = getattr(values, "dtype", type(values).__name__)
+        raise InvalidArgument(f"block {block.name!r} must be a float32 or float64 array, got {kind}")
+    rows = values[np.newaxis] if one and values.ndim == 1 else values
+    if rows.ndim != 2 or rows.shape[1] != block.length:
+        expected = f"({block.length},)" if one else f"(patients, {block.length})"
+        raise InvalidArgument(f"block {block.name!r} must have shape {expected}, got {values.shape}")
+    return np.ascontiguousarray(rows)
+
+
+def _weight(contribution: Contribution, group: str, most: int) -> int:
+    given = contribution.weight
+    return max(0, min(int(given[group] if not isinstance(given, int) else given), most))

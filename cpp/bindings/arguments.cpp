@@ -13,10 +13,12 @@ namespace {
     throw InvalidArgument(std::string(name) + ": " + reason);
 }
 
-py::array plain_array(py::handle object, const char* name, Access access) {
+py::array plain_array(py::handle object, const char* name, Access access, py::ssize_t dimensions = 1) {
     if (!py::isinstance<py::array>(object)) refuse(name, "must be a NumPy array");
     auto array = py::reinterpret_borrow<py::array>(object);
-    if (array.ndim() != 1) refuse(name, "must have one dimension");
+    if (array.ndim() != dimensions) {
+        refuse(name, dimensions == 1 ? "must have one dimension" : "must have two dimensions");
+    }
     if ((array.flags() & py::array::c_style) == 0) refuse(name, "must be C-contiguous");
     if ((array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) == 0) refuse(name, "must be aligned");
     if (access == Access::write && !array.writeable()) refuse(name, "must be writable");
@@ -55,6 +57,14 @@ Reals reals(py::handle object, const char* name) {
     const py::array array = plain_array(object, name, Access::read);
     if (py::isinstance<py::array_t<float>>(array)) return elements<const float>(array);
     if (py::isinstance<py::array_t<double>>(array)) return elements<const double>(array);
+    refuse(name, "must have dtype float32 or float64");
+}
+
+Rows rows(py::handle object, const char* name) {
+    const py::array array = plain_array(object, name, Access::read, 2);
+    const auto columns = static_cast<std::size_t>(array.shape(1));
+    if (py::isinstance<py::array_t<float>>(array)) return {elements<const float>(array), columns};
+    if (py::isinstance<py::array_t<double>>(array)) return {elements<const double>(array), columns};
     refuse(name, "must have dtype float32 or float64");
 }
 

@@ -45,6 +45,13 @@ using Reals = std::variant<std::span<const float>, std::span<const double>>;
 [[nodiscard]] Lanes lanes(py::handle object, const char* name, Access access);
 [[nodiscard]] Reals reals(py::handle object, const char* name);
 
+// A matrix, row by row.
+struct Rows {
+    Reals values;
+    std::size_t columns;
+};
+[[nodiscard]] Rows rows(py::handle object, const char* name);
+
 [[nodiscard]] Seed seed(const Bytes& bytes, const char* name);
 [[nodiscard]] py::object integer(py::handle object, const char* name);  // by __index__, so no float
 [[nodiscard]] std::uint64_t unsigned_integer(py::handle object, const char* name);

@@ -18,6 +18,8 @@ PYBIND11_MODULE(_core, module) {
     register_merkle(module);
     register_noise(module);
     register_codec(module);
+    register_clip(module);
+    register_upload(module);
     register_shamir(module);
     register_secret(module);
 }

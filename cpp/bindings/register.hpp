@@ -12,6 +12,8 @@ void register_aggregate(pybind11::module_& module);
 void register_merkle(pybind11::module_& module);
 void register_noise(pybind11::module_& module);
 void register_codec(pybind11::module_& module);
+void register_clip(pybind11::module_& module);
+void register_upload(pybind11::module_& module);
 void register_shamir(pybind11::module_& module);
 void register_secret(pybind11::module_& module);
 

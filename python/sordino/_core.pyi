@@ -1,23 +1,29 @@
 """Kernels of the secure sum.
 
-Arrays are one-dimensional, C-contiguous, aligned and of native byte order; they are never converted or
-copied. Buffers (`seed`, `secrets`, `data`, ...) are any C-contiguous buffer of single bytes; a seed has 32.
-Memory that a call reads must not overlap memory that it writes. A refused call leaves its outputs as they
-were. The GIL is released while a kernel runs.
+Arrays are C-contiguous, aligned and of native byte order, and have one dimension if nothing else is said;
+they are never converted or copied. Buffers (`seed`, `secrets`, `data`, ...) are any C-contiguous buffer of single
+bytes; a seed has 32. Memory that a call reads must not overlap memory that it writes. A refused call leaves
+its outputs as they were. The GIL is released while a kernel runs.
 
 Every function raises `sordino.errors.InvalidArgument`, naming the argument, for what breaks these rules.
 `w` is the width of a lane, 32 or 64.
 """
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from typing_extensions import Buffer
 
 _Lanes: TypeAlias = NDArray[np.uint32] | NDArray[np.uint64]
 _Values: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+
+class _Readable(Protocol):
+    def readinto(self, buffer: memoryview, /) -> int | None: ...
+
+class _Writable(Protocol):
+    def write(self, data: memoryview, /) -> int | None: ...
 
 __version__: str
 
@@ -188,11 +194,90 @@ def encode_pack(
     Raises as `encode` does, where `w` is `bits`: every encoded value fits its packed lane.
     """
 
+def write_upload(
+    source: _Values | _Readable,
+    sink: Buffer | _Writable | Callable[[memoryview], object],
+    *,
+    bits: int,
+    clip: float,
+    scale: float,
+    weight: int,
+    saturate: bool,
+    add: Buffer = b"",
+    subtract: Buffer = b"",
+    mask_stream: int = 0,
+    mask_offset: int = 0,
+    l2_bound: float | None = None,
+    rounding_seed: Buffer | None = None,
+    stream: int = 0,
+    offset: int = 0,
+    count: int | None = None,
+    dtype: DTypeLike | None = None,
+    threads: int | None = None,
+) -> None:
+    """Encode, mask and pack a vector in chunks: `encode`, `add_masks` and `pack` without the lanes.
+
+    source   an array, or an open binary file that holds `count` values of `dtype` (float32 or float64, in
+             this machine's byte order) from its position on
+    sink     a buffer of exactly `packed_size(values, bits)` bytes, an open binary file, or a callable that
+             takes them in order as a `memoryview` that is valid during the call, so `hashlib` can digest them
+    add, subtract, mask_stream, mask_offset    as `add_masks` takes seeds, its stream and its offset
+    offset   of the rounding's keystream, as for `encode`
+
+    The process grows by no more than 64 MiB; pages of a `numpy.memmap` are given back behind the reading and
+    writing, so two mapped files take no more than that in all.
+
+    Arguments are checked before anything is written, and so are the values, in a reading of their own. A file
+    that cannot seek is read once and its values are checked as they come; with `l2_bound`, or a buffer as the
+    sink, it is refused. Raises as `encode_pack` and `add_masks` do, and what source and sink raise.
+    """
+
 def l2_norm(values: _Values, *, threads: int | None = None) -> float:
     """Return the square root of the sum of squares, the same double on every machine.
 
     The order of additions is stated in codec.hpp. Infinite if the norm itself is beyond a double. Raises
     `ValueOutOfRange` for NaN and infinity.
+    """
+
+class RowCounts:
+    """What `clip_accumulate` met; each number depends on single patients and stays at the site."""
+
+    @property
+    def clipped(self) -> int:
+        """Rows whose norm was above the bound."""
+    @property
+    def left_out(self) -> int:
+        """Rows with NaN or infinity, which added nothing."""
+    @property
+    def truncated(self) -> int:
+        """Rows that were rounded toward zero, since no other rounding was within the limit."""
+
+def clip_accumulate(
+    rows: _Values,
+    lanes: _Lanes,
+    *,
+    bound: float,
+    scale: float,
+    limit: int,
+    rounding_seed: Buffer | None = None,
+    stream: int = 0,
+    offset: int = 0,
+    threads: int | None = None,
+) -> RowCounts:
+    """Add the integers of clipped rows to the lanes, mod 2^w.
+
+    rows     shape (n, d), C-contiguous; lanes have shape (d,)
+    bound    of a row's L2 norm; a longer one is multiplied by `bound / l2_norm(row)`
+    scale    units per 1.0
+    limit    of the squared norm of a row's integers, held exactly: at least `(bound * scale)**2`, rounded
+             down, and with stochastic rounding the bound of Kairouz, Liu & Steinke 2021, Prop. 22
+
+    Rounding is to nearest, or with `rounding_seed` stochastic, repeated until the limit holds; what 64
+    attempts do not bring within it is rounded toward zero. Attempt a at column j of row i is decided by the
+    word `(offset + i) * (d + d % 2) + j` of stream `stream + a`.
+
+    No value is refused, which would tell of a patient: rows with NaN or infinity add nothing. Raises
+    `ValueOutOfRange` if `ceil(bound * scale)` is not below 2^(w-1).
     """
 
 def decode(lanes: _Lanes, *, bits: int, scale: float) -> NDArray[np.float64]:

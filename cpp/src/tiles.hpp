@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <limits>
 #include <optional>
 #include <span>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -67,8 +67,8 @@ void for_each_tile(std::span<Lane> lanes, std::uint64_t offset, std::optional<st
             try {
                 others.emplace_back([&go_over, part, position] { go_over(part, position); });
                 handed_over = true;
-            } catch (const std::system_error&) {
-                // The system gives no more threads. Half a mask would be worse than a slow one.
+            } catch (const std::exception&) {
+                // The system gives no more threads, or no memory for one. Half a mask would be worse than a slow one.
                 handed_over = false;
             }
         }
@@ -91,7 +91,7 @@ void for_each_part(std::uint64_t count, std::size_t unit, std::size_t threads, c
         try {
             others.emplace_back([&work, first, share]() noexcept { work(first, share); });
             handed_over = true;
-        } catch (const std::system_error&) {
+        } catch (const std::exception&) {
             handed_over = false;  // the system gives no more threads
         }
         if (!handed_over) work(first, share);

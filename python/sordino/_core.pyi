@@ -1,9 +1,9 @@
 """Kernels of the secure sum.
 
 Arrays are C-contiguous, aligned and of native byte order, and have one dimension if nothing else is said;
-they are never converted or copied. Buffers (`seed`, `secrets`, `data`, ...) are any C-contiguous buffer of single
-bytes; a seed has 32. Memory that a call reads must not overlap memory that it writes. A refused call leaves
-its outputs as they were. The GIL is released while a kernel runs.
+they are never converted or copied. Buffers (`seed`, `secrets`, `data`, ...) are any C-contiguous buffer of
+single bytes; a seed has 32. Memory that a call reads must not overlap memory that it writes. A refused call
+leaves its outputs as they were. The GIL is released while a kernel runs.
 
 Every function raises `sordino.errors.InvalidArgument`, naming the argument, for what breaks these rules.
 `w` is the width of a lane, 32 or 64.

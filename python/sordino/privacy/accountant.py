@@ -37,7 +37,6 @@ Method: TypeAlias = Literal["nothing", "gaussian", "rdp", "pld"]
 _Bound: TypeAlias = tuple[float, Method, float | None]
 
 _MOST_ROUNDS = 10**7
-_UNKNOWN = 2.0  # the order to start from before any search
 
 
 class Guarantee(Struct, frozen=True):
@@ -61,16 +60,19 @@ class Accountant:
 
     Composition is valid for any order of events that was fixed beforehand; where later rounds are chosen by
     what earlier ones showed, only `PrivacyBudget` is a guarantee. With `pld` also dp-accounting's privacy
-    loss distributions are asked where they apply (extra `pld`).
+    loss distributions are asked where they apply (extra `pld`). `start` is an order near which the best is
+    looked for first; it changes the time, not the answer.
     """
 
-    def __init__(self, released: Iterable[Event | Release] = (), *, pld: bool = False) -> None:
+    def __init__(
+        self, released: Iterable[Event | Release] = (), *, pld: bool = False, start: float | None = None
+    ) -> None:
         self._counts: dict[Event, int] = {}
         self._rounds: list[tuple[tuple[tuple[Event, int], ...], int, float]] = []  # events, repeats, distance
         self._unit: Unit | None = None
         self._distance = 0.0
         self._wrap = 0.0
-        self._start = _UNKNOWN
+        self._start = start
         self._pld = pld
         self.compose(*released)
 
@@ -230,11 +232,12 @@ class Accountant:
         return max(epsilon, 0.0), method, order
 
     def _renyi_epsilon(self, delta: float) -> _Bound:
-        if log_variation(self.divergence(np.array([NEAR_KL])))[0] <= log(delta):
+        near_kl, at_two = self.divergence(np.array([NEAR_KL, 2.0]))
+        if log_variation(near_kl) <= log(delta):
             return 0.0, "rdp", NEAR_KL
         value, self._start = least(
             lambda orders: epsilon_at(orders, self.divergence(orders), delta),
-            self._guess(delta),
+            self._start or self._guess(float(at_two), delta),
             smooth=self.smooth,
         )
         return value, "rdp", self._start
@@ -250,7 +253,7 @@ class Accountant:
         if self._needs_renyi:
             value, order = least(
                 lambda orders: log_delta_at(orders, self.divergence(orders), epsilon),
-                self._start,
+                self._start or 2.0,
                 smooth=self.smooth,
             )
             found.append((value, "rdp", order))
@@ -262,12 +265,10 @@ class Accountant:
                 found.append((log(max(delta, 1e-300)), "pld", None))
         return min(found, key=lambda each: each[0])
 
-    def _guess(self, delta: float) -> float:
-        """Where to start: the last order that was best, or that of a Gaussian with this divergence at 2."""
-        if self._start != _UNKNOWN:
-            return self._start
-        at_two = float(self.divergence(np.array([2.0]))[0])
-        return 1 + min(max(sqrt(-2 * log(delta) / max(at_two, 1e-30)), 1e-6), 1e3)
+    def _guess(self, at_two: float, delta: float) -> float:
+        """The order that is best for a Gaussian with this divergence `at_two`, below the events' knees."""
+        knee = min(curve(event).knee for event in self._counts)
+        return min(1 + min(max(sqrt(-2 * log(delta) / max(at_two, 1e-30)), 1e-6), 1e5), max(knee, 1.01))
 
 
 def _inverse_squares(events: Iterable[Event]) -> Floats | None:

@@ -35,30 +35,43 @@ def noise_multiplier(
     target, at = ranges.check_epsilon(epsilon), ranges.check_delta(delta)
     q, count = ranges.check_rate(sampling_rate), ranges.check_count(steps, "steps")
 
+    order: float | None = None
+
     def excess(sigma: float) -> float:
+        nonlocal order
         event = SampledGaussian(sigma, q, count)
-        if by == "best":
-            return _excess(Accountant([event]).epsilon(at).epsilon, target)
-        return _filter_excess(event, target, at)
+        if by == "rdp":
+            return _filter_excess(event, target, at)
+        found = Accountant([event], start=order).epsilon(at)
+        order = found.order if found.epsilon > 0 else order
+        return _excess(found.epsilon, target)
 
     lowest, highest = ranges.NOISE
-    high = min(
-        max(sqrt(count) / gaussian_mu(target, at) * (1 + 1e-12), lowest), highest
-    )  # enough without sampling
-    while (above := excess(high)) > 0:
+    unsampled = sqrt(count) / gaussian_mu(target, at) * (1 + 1e-12)  # always enough; q times it, often
+    guess = unsampled if q == 1 else min(unsampled, max(q * unsampled, 0.7))
+    low = high = min(max(guess, lowest), highest)
+    below = above = excess(high)
+    while above > 0:
         if high == highest:
             raise TargetUnreachable(
                 f"no noise multiplier up to {highest:g} gives epsilon {target:g} at delta {at:g} "
                 f"over {count} steps"
             )
-        high = min(2 * high, highest)
-    low = high
-    while (below := excess(low)) <= 0:
+        low, below = high, above
+        high = min(1.5 * high, highest)
+        above = excess(high)
+    while below <= 0:
         if low == lowest:
             return lowest
         high, above = low, below
-        low = max(low / 3, lowest)
-    return exp(_root(lambda x: excess(exp(x)), log(low), below, log(high), above))
+        low = max(low / 1.5, lowest)
+        below = excess(low)
+    sigma = exp(_root(lambda x: excess(exp(x)), log(low), below, log(high), above))
+    order = None
+    while excess(sigma) > 0:  # asked without a hint where to look, the last digits may differ
+        sigma *= 1 + _CLOSE / 10
+        order = None
+    return sigma
 
 
 def sampling_rate(epsilon: float, delta: float, *, noise_multiplier: float, steps: int = 1) -> float:

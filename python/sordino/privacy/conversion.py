@@ -33,8 +33,13 @@ LOWEST, HIGHEST = log(ORDERS[0] - 1), log(ORDERS[1] - 1)
 
 _STEP = 0.5
 _BLOCK = 4
-_FINER = (1 / 8, 1 / 32, 1 / 256)
-_FINEST = (1 / 2048, 1 / 16384)  # where a kink keeps the valley from being fitted
+_ROUNDS = 20
+_FINEST = 1e-5  # in x: where a moment takes off, a valley is 1e-3 wide
+
+FITTED = 3e-4
+"""A `rise` up to which `valley` leaves below 1e-10 of the value."""
+
+_NEARLY = 1e-2  # a rise up to which it comes within half a lattice step
 
 
 def epsilon_at(orders: Floats, divergence: Floats, delta: float) -> Floats:
@@ -69,16 +74,16 @@ NEAR_KL = 1.0001
 def least(objective: Divergence, start: float, *, smooth: bool) -> tuple[float, float]:
     """The least value of `objective` over orders, and the order that gives it.
 
-    Walks from the order `start` both ways in steps of ln(a - 1) until three steps in a row are worse than the
-    best, then narrows the lowest valleys. Where the curve is not `smooth` the integers next to the end are
-    tried.
+    Walks from the order `start` both ways in steps of ln(a - 1) until it has left a valley (where the curve
+    is not `smooth`, until three steps in a row are worse than the best), then narrows it, or the three
+    lowest. Where the curve is not smooth the integers next to the end are tried too.
     """
-    xs, values = _walk(objective, start)
+    xs, values = _walk(objective, start, 1 if smooth else 3)
     if not np.isfinite(values).any():
         return float(values.min()), float(1 + np.exp(xs[0]))
     best = (float(values.min()), float(1 + np.exp(xs[values.argmin()])))
     for place in _valleys(values)[: 1 if smooth else 3]:
-        best = min(best, _narrow(objective, float(xs[place]), _FINER if smooth else _FINER + _FINEST))
+        best = min(best, _narrow(objective, float(xs[place]), smooth=smooth))
     if not smooth:
         near = np.array([number for number in (np.floor(best[1]), np.ceil(best[1])) if number > 1])
         if near.size:
@@ -87,18 +92,18 @@ def least(objective: Divergence, start: float, *, smooth: bool) -> tuple[float, 
     return best
 
 
-def _walk(objective: Divergence, start: float) -> tuple[Floats, Floats]:
-    """Objective on a lattice of x about `start`, wide enough to hold the least."""
+def _walk(objective: Divergence, start: float, margin: int) -> tuple[Floats, Floats]:
+    """Objective on a lattice of x about `start`, that goes on for `margin` steps past its least value."""
     middle = min(max(log(start - 1), LOWEST), HIGHEST)
-    xs = np.clip(middle + _STEP * np.arange(-_BLOCK, _BLOCK + 1), LOWEST, HIGHEST)
-    xs = np.unique(xs)
+    around = np.arange(-margin - 1, margin + 2)
+    xs = np.unique(np.clip(middle + _STEP * around, LOWEST, HIGHEST))
     values = objective(1 + np.exp(xs))
     while True:
         best = int(values.argmin())
-        if best < 3 and xs[0] > LOWEST:
+        if best < margin and xs[0] > LOWEST:
             more = np.unique(np.clip(xs[0] - _STEP * np.arange(_BLOCK, 0, -1), LOWEST, HIGHEST))
             xs, values = np.append(more, xs), np.append(objective(1 + np.exp(more)), values)
-        elif best >= xs.size - 3 and xs[-1] < HIGHEST:
+        elif best >= xs.size - margin and xs[-1] < HIGHEST:
             more = np.unique(np.clip(xs[-1] + _STEP * np.arange(1, _BLOCK + 1), LOWEST, HIGHEST))
             xs, values = np.append(xs, more), np.append(values, objective(1 + np.exp(more)))
         else:
@@ -112,29 +117,47 @@ def _valleys(values: Floats) -> list[int]:
     return sorted((int(place) for place in places), key=lambda place: float(values[place]))
 
 
-def _narrow(objective: Divergence, x: float, spacings: tuple[float, ...]) -> tuple[float, float]:
+def _narrow(objective: Divergence, x: float, *, smooth: bool) -> tuple[float, float]:
     """The least value within a lattice step of `x`, and its order: ever finer lattices, then between."""
-    value = np.inf
-    for spacing in spacings:
-        xs = np.clip(x + spacing * np.arange(-4, 5), LOWEST, HIGHEST)
+    value, spacing = np.inf, _STEP / 4
+    for _ in range(_ROUNDS):
+        xs = np.minimum(np.maximum(x + spacing * np.arange(-4, 5), LOWEST), HIGHEST)
         values = objective(1 + np.exp(xs))
-        value, x = min((value, x), (float(values.min()), float(xs[values.argmin()])))
-        if spacing < spacings[0] and xs[0] < xs[1] and xs[-2] < xs[-1]:
+        place = int(values.argmin())
+        value, x = min((value, x), (float(values[place]), float(xs[place])))
+        inside = 0 < place < 8 and xs[0] < xs[1] and xs[-2] < xs[-1] and bool(np.isfinite(values).all())
+        steep = float(rise(values[None])[0]) if inside else np.inf
+        if inside and spacing < _STEP / 4:
             between = float(xs[0] + spacing * valley(values[None])[0])
             value, x = min((value, x), (float(objective(np.array([1 + np.exp(between)]))[0]), between))
+            if smooth and steep <= FITTED:
+                break
+        if place in (0, 8) and LOWEST < x < HIGHEST:
+            continue  # the valley is further on
+        spacing /= 8 if steep <= _NEARLY else 4
+        if spacing < _FINEST:
+            break
     return value, float(1 + np.exp(x))
+
+
+def rise(values: Floats) -> Floats:
+    """How far each row of `values` rises from its least to the higher neighbour, relative to the least."""
+    place = np.minimum(np.maximum(values.argmin(axis=1), 1), values.shape[1] - 2)
+    least, left, right = np.take_along_axis(values, place[:, None] + np.array([0, -1, 1]), axis=1).T
+    value: Floats = (np.maximum(left, right) - least) / np.maximum(np.abs(least), 1e-300)
+    return value
 
 
 def valley(values: Floats) -> Floats:
     """The column, a real number, where each row of `values` is least, by the quartic through five points."""
-    place = np.clip(values.argmin(axis=1), 2, values.shape[1] - 3)
-    a, b, c, d, e = (values[np.arange(place.size), place + shift] for shift in (-2, -1, 0, 1, 2))
+    place = np.minimum(np.maximum(values.argmin(axis=1), 2), values.shape[1] - 3)
+    a, b, c, d, e = np.take_along_axis(values, place[:, None] + np.arange(-2, 3), axis=1).T
     first, second = (a - 8 * b + 8 * d - e) / 12, (-a + 16 * b - 30 * c + 16 * d - e) / 12
     third, fourth = (-a + 2 * b - 2 * d + e) / 2, a - 4 * b + 6 * c - 4 * d + e
     step = np.zeros(place.size)
-    for _ in range(4):
+    for _ in range(3):
         slope = first + step * (second + step * (third / 2 + step * fourth / 6))
         bend = second + step * (third + step * fourth / 2)
-        step = np.clip(step - slope / np.where(bend > 0, bend, np.inf), -2, 2)
+        step = np.minimum(np.maximum(step - slope / np.where(bend > 0, bend, np.inf), -2), 2)
     located: Floats = place + step
     return located

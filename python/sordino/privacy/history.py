@@ -17,7 +17,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sordino.privacy.conversion import NEAR_KL, epsilon_at, log_variation, valley
+from sordino.privacy.conversion import FITTED, NEAR_KL, epsilon_at, log_variation, rise, valley
 from sordino.privacy.rdp import Curve
 
 Floats = NDArray[np.float64]
@@ -65,9 +65,34 @@ def renyi_history(
             near = _FINE * valley(values)
             places = np.clip(np.rint(near).astype(np.int64), 2, xs.size - 3)[:, None] + np.arange(-2, 3)
             sums = np.einsum("re,erp->rp", running[rows], nodes[:, places])
-            place = places[:, 0] + valley(epsilon_at(orders[places], sums, delta))
-            best = 1 + np.exp(low + place * (xs[1] - xs[0]))
-            exact = sum(running[rows, event] * each.at(best) for event, each in enumerate(curves))
-            out[rows] = np.minimum(out[rows], epsilon_at(best, np.asarray(exact), delta))
+            values = epsilon_at(orders[places], sums, delta)
+            best = low + (places[:, 0] + valley(values)) * (xs[1] - xs[0])
+            out[rows] = np.minimum(out[rows], _exact(best, running[rows], curves, delta))
+            if (steep := rise(values) > FITTED).any():
+                middle = xs[places[:, 0] + values.argmin(axis=1)][steep]
+                found = _steep(middle, running[rows][steep], curves, delta)
+                out[rows][steep] = np.minimum(out[rows][steep], found)
     out[log_variation(running_sums(rounds, kl)[:, 0]) <= log(delta)] = 0.0
     return np.maximum(out, 0.0)
+
+
+def _steep(xs: Floats, counts: Floats, curves: Sequence[Curve], delta: float) -> Floats:
+    """Epsilon of each row of `counts`, whose best x is within a fine step of its own in `xs`."""
+    best = np.full(xs.size, np.inf)
+    many = np.repeat(counts, 9, axis=0)
+    for spacing in (_SPACING / _FINE / 4, _SPACING / _FINE / 16, _SPACING / _FINE / 64):
+        around = xs[:, None] + spacing * np.arange(-4, 5)
+        values = _exact(around.ravel(), many, curves, delta).reshape(around.shape)
+        between = around[:, 0] + spacing * valley(values)
+        xs = around[np.arange(xs.size), values.argmin(axis=1)]
+        best = np.minimum(best, np.minimum(values.min(axis=1), _exact(between, counts, curves, delta)))
+    return best
+
+
+def _exact(xs: Floats, counts: Floats, curves: Sequence[Curve], delta: float) -> Floats:
+    """Epsilon of each row of `counts` at its own x = ln(order - 1)."""
+    orders = 1 + np.exp(xs)
+    composed = np.zeros(orders.size)
+    for event, each in enumerate(curves):
+        composed += counts[:, event] * each.at(orders)
+    return epsilon_at(orders, composed, delta)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from math import inf, log
 from typing import TypeAlias
 
 import numpy as np
@@ -38,6 +39,7 @@ class Curve:
 
     def __init__(self, event: Event) -> None:
         self._divergence, self.smooth = _divergence(event)
+        self.knee = _knee(event)
 
     def at(self, orders: Floats) -> Floats:
         """The divergences, in nats, of shape (m,); raises `PrivacyError` for one that is negative or NaN."""
@@ -80,6 +82,18 @@ def _divergence(event: Event) -> tuple[Divergence, bool]:
             return lambda a: event.rho * a, True
         case AdaptiveClipGaussian():
             return _divergence(once(event))
+
+
+def _knee(event: Event) -> float:
+    """Where a sampled moment turns to q^a e^(a(a-1)/(2 sigma^2)): higher orders are seldom the best."""
+    match event:
+        case SampledGaussian() | FixedSizeSampledGaussian():
+            variance, q = event.noise_multiplier**2, event.sampling_rate
+        case DiscreteGaussianSum():
+            variance, q = event.variance / event.sensitivity**2, event.sampling_rate
+        case _:
+            return inf
+    return 1 + 2 * variance * log(1 / q) if q < 0.5 else inf
 
 
 def _pure(epsilon: float, a: Floats) -> Floats:

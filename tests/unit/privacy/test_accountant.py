@@ -211,6 +211,19 @@ def test_a_history_of_ten_thousand_rounds_is_exact_at_each() -> None:
         assert history[rounds - 1] == pytest.approx(scratch, rel=1e-9, abs=0)
 
 
+def test_a_valley_of_orders_a_thousandth_wide_is_found() -> None:
+    event, delta = SampledGaussian(1.311774457466922, 2.05e-6, 2000), 1.373e-7
+    accountant = Accountant([event])
+    found = accountant.epsilon(delta)
+    assert found.order is not None
+    orders = found.order + np.linspace(-0.2, 0.2, 4001)
+    grid = (
+        accountant.divergence(orders) + np.log1p(-1 / orders) - (log(delta) + np.log(orders)) / (orders - 1)
+    )
+    assert found.epsilon <= grid.min() * (1 + 1e-9)
+    assert accountant.history(delta)[-1] == pytest.approx(found.epsilon, rel=1e-9)
+
+
 def test_a_history_of_many_distinct_events_is_valid_and_close() -> None:
     events = [SampledGaussian(1 + place / 1000, 0.01) for place in range(300)]
     history = Accountant(events).history(1e-5)

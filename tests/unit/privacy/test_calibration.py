@@ -78,7 +78,7 @@ def test_everyone_may_be_sampled_where_the_noise_is_enough() -> None:
 
 def test_a_rate_that_cannot_be_small_enough_is_told() -> None:
     with pytest.raises(TargetUnreachable, match="at any sampling rate"):
-        sampling_rate(1e-6, 1e-15, noise_multiplier=0.01, steps=10**12)
+        sampling_rate(1e-6, 1e-30, noise_multiplier=1.0, steps=10**12)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 # make demo     the whole study in one process
 # make test     the test suite
 # make statistics  the samplers' laws over 10^8 samples a sigma (some minutes); SAMPLES=... for another number
-# make long     what is too long for the suite: 10^9 values in bounded memory (16 GB of disk, 8 GB of memory)
+# make long     what is too long for the suite: 10^9 values in bounded memory (16 GB of disk, 8 GB of memory),
+#               and divergences on a wide grid
 # make check    linters, types, import contracts, C++ format and analysis, a build with warnings as errors
 # make consumer build the C++ library without Python, install it under build/, and use it from another project
 # make wheel    build, repair, install and try the wheel with every Python of PYTHONS that is here
@@ -68,6 +69,7 @@ statistics: .venv/.base .venv/.test
 
 long: .venv/.base .venv/.test
 	SORDINO_LONG=1 $(bin)/python -m pytest -s -k bounded tests/unit/core/test_write_upload.py
+	SORDINO_LONG=1 $(bin)/python -m pytest tests/unit/privacy/test_divergences.py
 
 check: .venv/.base .venv/.test .venv/.dev build/.tidied consumer
 	$(bin)/ruff check .

@@ -98,6 +98,7 @@ consumer: .venv/.tools
 	$(call configure,build/consumer,-DCMAKE_PREFIX_PATH=$(CURDIR)/build/installed,examples/cpp-consumer)
 	$(bin)/cmake --build build/consumer
 	build/consumer/secure_sum
+	tests/cpp/installed.sh $(CURDIR)/build/installed $(abspath $(bin))/cmake
 	@if command -v pkg-config > build/consumer/found; then set -ex; \
 	  export PKG_CONFIG_PATH="$$(dirname "$$(find build/installed -name sordino.pc)")"; \
 	  $${CXX:-c++} -std=c++20 examples/cpp-consumer/main.cpp $$(pkg-config --cflags --libs sordino) \

@@ -22,6 +22,7 @@ from sordino.privacy.events import (
     Release,
     SampledGaussian,
     Unit,
+    adjacency,
     check_event,
     once,
 )
@@ -285,7 +286,7 @@ def _inverse_squares(events: Iterable[Event]) -> Floats | None:
 
 
 def _check_neighbours(events: Iterable[Event]) -> None:
-    kinds = {event.adjacency for event in events} - {"any"}
+    kinds = {adjacency(event) for event in events} - {"any"}
     if len(kinds) > 1:
         raise PrivacyError(
             "fixed-size sampling speaks of neighbours that replace one unit, Poisson sampling of those that "

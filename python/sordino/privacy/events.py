@@ -12,7 +12,7 @@ Every value is checked when it is made, raises `PrivacyParameter`, serialises wi
 from __future__ import annotations
 
 from math import sqrt
-from typing import Annotated, ClassVar, Literal, TypeAlias, get_args
+from typing import Annotated, Literal, TypeAlias, get_args
 
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr, replace
@@ -29,11 +29,7 @@ Adjacency: TypeAlias = Literal["any", "add-or-remove-one", "replace-one"]
 MAX_EVENTS = 4096
 
 
-class _Mechanism(Struct, frozen=True, forbid_unknown_fields=True):
-    adjacency: ClassVar[Adjacency] = "any"
-
-
-class Gaussian(_Mechanism, frozen=True, tag=True):
+class Gaussian(Struct, frozen=True, forbid_unknown_fields=True, tag=True):
     """Continuous Gaussian noise on all records, `noise_multiplier` times the L2 sensitivity."""
 
     noise_multiplier: float
@@ -44,13 +40,12 @@ class Gaussian(_Mechanism, frozen=True, tag=True):
         force_setattr(self, "count", ranges.check_count(self.count))
 
 
-class SampledGaussian(_Mechanism, frozen=True, tag=True):
+class SampledGaussian(Struct, frozen=True, forbid_unknown_fields=True, tag=True):
     """Gaussian noise on a Poisson sample: each unit is in it by chance `sampling_rate`, drawn in secret."""
 
     noise_multiplier: float
     sampling_rate: float
     count: int = 1
-    adjacency: ClassVar[Adjacency] = "add-or-remove-one"
 
     def __post_init__(self) -> None:
         force_setattr(self, "noise_multiplier", ranges.check_noise(self.noise_multiplier))
@@ -58,7 +53,7 @@ class SampledGaussian(_Mechanism, frozen=True, tag=True):
         force_setattr(self, "count", ranges.check_count(self.count))
 
 
-class FixedSizeSampledGaussian(_Mechanism, frozen=True, tag=True):
+class FixedSizeSampledGaussian(Struct, frozen=True, forbid_unknown_fields=True, tag=True):
     """Gaussian noise on a sample of fixed size without replacement, `sampling_rate` its part of all units.
 
     Neighbours replace one unit by another, so `noise_multiplier` is relative to twice the clip.
@@ -67,7 +62,6 @@ class FixedSizeSampledGaussian(_Mechanism, frozen=True, tag=True):
     noise_multiplier: float
     sampling_rate: float
     count: int = 1
-    adjacency: ClassVar[Adjacency] = "replace-one"
 
     def __post_init__(self) -> None:
         force_setattr(self, "noise_multiplier", ranges.check_noise(self.noise_multiplier))
@@ -75,7 +69,7 @@ class FixedSizeSampledGaussian(_Mechanism, frozen=True, tag=True):
         force_setattr(self, "count", ranges.check_count(self.count))
 
 
-class AdaptiveClipGaussian(_Mechanism, frozen=True, tag=True):
+class AdaptiveClipGaussian(Struct, frozen=True, forbid_unknown_fields=True, tag=True):
     """A noised sum together with the noised count that moves its clip (Andrew et al. 2021, algorithm 1).
 
     `update_multiplier` is the noise on the sum over its clip, `count_deviation` the standard deviation of the
@@ -108,7 +102,7 @@ class AdaptiveClipGaussian(_Mechanism, frozen=True, tag=True):
         return SampledGaussian(self.noise_multiplier, self.sampling_rate, self.count)
 
 
-class DiscreteGaussianSum(_Mechanism, frozen=True, tag=True):
+class DiscreteGaussianSum(Struct, frozen=True, forbid_unknown_fields=True, tag=True):
     """A sum of integer lanes that carries the discrete Gaussian noise of every survivor.
 
     sensitivity    the L2 sensitivity over all lanes, in grid units, rounding included
@@ -127,8 +121,6 @@ class DiscreteGaussianSum(_Mechanism, frozen=True, tag=True):
     colluders: int
     sampling_rate: float = 1.0
     count: int = 1
-
-    adjacency: ClassVar[Adjacency] = "any"
 
     def __post_init__(self) -> None:
         force_setattr(self, "sensitivity", ranges.positive("sensitivity", self.sensitivity))
@@ -161,7 +153,7 @@ class DiscreteGaussianSum(_Mechanism, frozen=True, tag=True):
         return self.sensitivity * min(sqrt(self.dimension), self.sensitivity)
 
 
-class PureDP(_Mechanism, frozen=True, tag=True):
+class PureDP(Struct, frozen=True, forbid_unknown_fields=True, tag=True):
     """Anything of pure (epsilon, 0) privacy; (discrete) Laplace noise of scale t: L1 sensitivity / t."""
 
     epsilon: float
@@ -172,7 +164,7 @@ class PureDP(_Mechanism, frozen=True, tag=True):
         force_setattr(self, "count", ranges.check_count(self.count))
 
 
-class ZeroConcentrated(_Mechanism, frozen=True, tag=True):
+class ZeroConcentrated(Struct, frozen=True, forbid_unknown_fields=True, tag=True):
     """Anything with rho-zCDP: Renyi divergence of order a at most rho a (Bun & Steinke 2016)."""
 
     rho: float
@@ -220,6 +212,17 @@ class Release(Struct, frozen=True, forbid_unknown_fields=True, tag=True):
         check_unit(self.unit)
         force_setattr(self, "distance", ranges.probability("distance", self.distance))
         force_setattr(self, "wrap_probability", ranges.probability("wrap_probability", self.wrap_probability))
+
+
+def adjacency(event: Event) -> Adjacency:
+    """Which neighbours `event` speaks of: sampling decides it."""
+    match event:
+        case FixedSizeSampledGaussian():
+            return "replace-one"
+        case SampledGaussian() | AdaptiveClipGaussian() | DiscreteGaussianSum() if event.sampling_rate < 1:
+            return "add-or-remove-one"
+        case _:
+            return "any"
 
 
 def check_unit(unit: object) -> None:

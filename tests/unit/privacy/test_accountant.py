@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from math import log
 from types import ModuleType
@@ -97,6 +98,12 @@ class TestWithDistributions(AccountantSuite):
         found = self.accountant().epsilon(1e-5)
         assert found.method == "pld"
         assert found.epsilon < Accountant(self.rounds).epsilon(1e-5).epsilon
+
+
+def test_distributions_without_their_package_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dp_accounting", None)
+    with pytest.raises(PrivacyError, match=r"need dp-accounting: pip install 'sordino\[pld\]'"):
+        Accountant([SampledGaussian(1.23, 0.01)], pld=True).epsilon(1e-5)
 
 
 @pytest.mark.parametrize(
@@ -266,6 +273,9 @@ def test_units_are_never_mixed() -> None:
 def test_neighbours_are_never_mixed() -> None:
     with pytest.raises(PrivacyError, match="fixed-size sampling speaks of neighbours that replace one unit"):
         Accountant([SampledGaussian(1.0, 0.1), FixedSizeSampledGaussian(1.0, 0.1)])
+    with pytest.raises(PrivacyError, match="keep an accountant for each"):
+        Accountant([FixedSizeSampledGaussian(1.0, 0.1), DiscreteGaussianSum(5.0, 7, (3.0,), 4, 1, 0.05)])
+    Accountant([FixedSizeSampledGaussian(1.0, 0.1), DiscreteGaussianSum(5.0, 7, (3.0,), 4, 1)])
     Accountant([Gaussian(1.0), FixedSizeSampledGaussian(1.0, 0.1)])
 
 

@@ -62,14 +62,8 @@ void check_values(const codec::Backend& backend, std::span<const Real> values, c
     const auto within = backend.readers<Real>().within;
     for_each_part(values.size(), square_block, threads,
                   [&](std::uint64_t begin, std::uint64_t count) noexcept {
-                      // From the end on, so that the beginning is in a cache when the encoding starts there.
-                      bool all = true;
-                      for (std::uint64_t left = count; left > 0;) {
-                          const std::uint64_t step = (left - 1) % square_block + 1;
-                          left -= step;
-                          all &= within(values.data() + begin + left, step, limit);
-                      }
-                      if (!all) good.store(false, std::memory_order_relaxed);
+                      const bool all = within(values.data() + begin, count, limit);
+        if (!all) good.store(false, std::memory_order_relaxed);
                   });
     if (!good) refuse_first(values, limit, first);
 }

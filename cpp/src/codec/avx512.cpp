@@ -11,6 +11,14 @@
 namespace sordino::codec {
 namespace {
 
+// The hardware's own prefetching stops at the end of a page, and begins anew for each tile.
+constexpr std::size_t ahead = 2048;  // bytes
+
+template <typename Real>
+SORDINO_INLINE void fetch(const Real* values) {
+    _mm_prefetch(reinterpret_cast<const char*>(values) + ahead, _MM_HINT_T0);
+}
+
 SORDINO_INLINE __m512d load(const float* values) {
     return _mm512_maskz_cvtps_pd(0xFF, _mm256_loadu_ps(values));
 }
@@ -70,6 +78,7 @@ SORDINO_TARGET std::size_t encode(const Real* values, const std::uint64_t* words
     const bool weighted = encoding.weight != 1;
     std::size_t i = 0;
     for (; i + 16 <= count; i += 16) {
+        fetch(values + i);
         __m512d first = scaled(values + i);
         __m512d second = scaled(values + i + 8);
         if constexpr (random) {
@@ -91,6 +100,7 @@ SORDINO_TARGET std::size_t encode(const Real* values, const std::uint64_t* words
     const bool weighted = encoding.weight != 1;
     std::size_t i = 0;
     for (; i + 8 <= count; i += 8) {
+        fetch(values + i);
         __m512d y = scaled(values + i);
         if constexpr (random) y = randomly(y, words + i);
         __m512i integers = integers64(y);
@@ -126,6 +136,7 @@ SORDINO_TARGET bool within(const float* values, std::size_t count, double limit)
     std::size_t i = 0;
     for (; i + 64 <= count; i += 64) {
         for (std::size_t j = 0; j < 64; j += 16) {
+            fetch(values + i + j);
             const __m512 magnitude = _mm512_abs_ps(_mm512_loadu_ps(values + i + j));
             beyond |= _mm512_cmp_ps_mask(magnitude, most, _CMP_NLE_UQ);
         }
@@ -139,6 +150,7 @@ SORDINO_TARGET bool within(const double* values, std::size_t count, double limit
     std::size_t i = 0;
     for (; i + 32 <= count; i += 32) {
         for (std::size_t j = 0; j < 32; j += 8) {
+            fetch(values + i + j);
             const __m512d magnitude = _mm512_abs_pd(_mm512_loadu_pd(values + i + j));
             beyond |= _mm512_cmp_pd_mask(magnitude, most, _CMP_NLE_UQ);
         }
@@ -215,6 +227,7 @@ SORDINO_TARGET void pack32(const std::uint32_t* lanes, std::uint8_t* out, std::s
     const __m512i right = _mm512_set_epi64(64, 64, 64 - 4 * size, 64, 64, 64, 64 - 4 * size, 64);
     const __m512i left = _mm512_set_epi64(64, 64, 64, 4 * size, 64, 64, 64, 4 * size);
     for (std::size_t g = 0; g < groups; ++g, lanes += group_lanes, out += 2 * std::size_t{bits}) {
+        _mm_prefetch(reinterpret_cast<const char*>(out) + ahead, _MM_HINT_ET0);
         const __m512i raw = _mm512_loadu_si512(lanes);
         const __m512i shifted = _mm512_maskz_srl_epi64(0xFF, raw, gap);
         const __m512i pairs = _mm512_or_si512(_mm512_and_si512(raw, low), _mm512_and_si512(shifted, high));

@@ -63,7 +63,7 @@ void check_values(const codec::Backend& backend, std::span<const Real> values, c
     for_each_part(values.size(), square_block, threads,
                   [&](std::uint64_t begin, std::uint64_t count) noexcept {
                       const bool all = within(values.data() + begin, count, limit);
-        if (!all) good.store(false, std::memory_order_relaxed);
+                      if (!all) good.store(false, std::memory_order_relaxed);
                   });
     if (!good) refuse_first(values, limit, first);
 }

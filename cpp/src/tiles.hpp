@@ -68,7 +68,8 @@ void for_each_tile(std::span<Lane> lanes, std::uint64_t offset, std::optional<st
                 others.emplace_back([&go_over, part, position] { go_over(part, position); });
                 handed_over = true;
             } catch (const std::exception&) {
-                // The system gives no more threads, or no memory for one. Half a mask would be worse than a slow one.
+                // The system gives no more threads, or no memory for one. Half a mask would be worse than a
+                // slow one.
                 handed_over = false;
             }
         }

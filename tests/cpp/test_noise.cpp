@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "noise/component.hpp"
 #include "noise/exact.hpp"
 #include "noise/kernel.hpp"
 #include "noise/plan.hpp"
@@ -233,6 +234,92 @@ TEST_P(Noise, MinusZeroIsRefused) {
     EXPECT_EQ(count, batch - batch / 4);
     EXPECT_TRUE(std::all_of(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(count),
                             [](std::int64_t value) { return value == 0; }));
+}
+
+// The bits of one group's stream, from a block on.
+std::vector<std::uint64_t> stream_words(Seed seed, std::uint64_t group, std::uint64_t block,
+                                        std::size_t count) {
+    std::vector<std::uint8_t> bytes(8 * count);
+    keystream(seed, bytes, {.stream = group, .block = block});
+    std::vector<std::uint64_t> words(count);
+    for (std::size_t i = 0; i < bytes.size(); ++i) words[i / 8] |= std::uint64_t{bytes[i]} << (i % 8 * 8);
+    return words;
+}
+
+// A plan whose boundary `k` is moved to all the 255 bits of candidate c, plus `more` units of 2^-255.
+Plan plan_hit(double sigma, Seed seed, std::uint64_t group, std::size_t c, std::uint64_t word,
+              std::uint64_t more, std::size_t& k) {
+    Plan plan(sigma);
+    const std::vector<std::uint64_t> further = stream_words(seed, group, (std::uint64_t{1} << 63) + 4 * c, 3);
+    const noise::Boundary u{word >> 1, further[0], further[1], further[2] + more};
+    k = static_cast<std::size_t>(std::ranges::upper_bound(plan.boundaries, u) - plan.boundaries.begin());
+    plan.boundaries[k] = u;
+    plan.fast.boundary[k] = u[0];
+    plan.fast.column[k % plan.fast.columns][k / plan.fast.columns] = u[0];
+    return plan;
+}
+
+// The boundary of a plan is moved onto a word of the keystream, so that only its extension can decide.
+TEST_P(Noise, AHitOfATableIsDecidedByItsOwnExtension) {
+    const std::vector<std::uint8_t> bytes = sample<std::uint8_t>(32, 8);
+    const Seed seed = seed_of(bytes);
+    const std::uint64_t group = 5;
+    noise::Scratch plain;
+    noise::Scratch hit;
+    noise::Component(seed, Plan(3.0)).draw(group, plain);
+    for (const std::size_t lane : {0U, 1U, 63U, 500U, 1023U}) {
+        const std::uint64_t word = stream_words(seed, group, lane / 2, 2)[lane % 2];
+        for (const std::uint64_t more : {0U, 1U}) {
+            std::size_t k = 0;
+            const Plan plan = plan_hit(3.0, seed, group, lane, word, more, k);
+            noise::Component(seed, plan).draw(group, hit);
+            const auto magnitude = static_cast<std::int64_t>(k + 1 - more);  // U >= C_k, or one unit below
+            EXPECT_EQ(hit.samples[lane], (word & 1) != 0 ? -magnitude : magnitude);
+            std::size_t others = 0;  // words between the boundary's old place and its new one
+            for (std::size_t i = 0; i < noise_group; ++i) {
+                if (i != lane && hit.samples[i] != plain.samples[i]) {
+                    ++others;
+                    EXPECT_EQ(std::abs(hit.samples[i]) + std::abs(plain.samples[i]), 2 * k + 1);
+                }
+            }
+            EXPECT_LT(others, noise_group / 2);
+        }
+    }
+}
+
+TEST_P(Noise, AHitInABatchIsDecidedByItsOwnExtension) {
+    const std::vector<std::uint8_t> bytes = sample<std::uint8_t>(32, 9);
+    const Seed seed = seed_of(bytes);
+    const std::uint64_t group = 6;
+    const std::uint64_t number = 3;  // the batch
+    const std::vector<std::uint64_t> words = stream_words(seed, group, number * 96, noise::batch_words);
+    noise::Scratch scratch;
+    for (const std::size_t i : {0U, 7U, 41U, 63U}) {
+        for (const std::uint64_t more : {0U, 1U}) {
+            std::size_t k = 0;
+            const std::size_t c = number * batch + i;
+            const Plan plan = plan_hit(1e4, seed, group, c, words[i], more, k);
+            noise::Component(seed, plan).draw(group, scratch);
+            // All candidates up to this batch, by 255 bits.
+            std::vector<std::int64_t> expected;
+            for (std::size_t b = 0; b <= number; ++b) {
+                const auto w = stream_words(seed, group, b * 96, noise::batch_words);
+                for (std::size_t n = 0; n < batch; ++n) {
+                    const auto block = (std::uint64_t{1} << 63) + 4 * (b * batch + n);
+                    const auto further = stream_words(seed, group, block, 8);
+                    Candidate candidate{
+                        .base = w[n], .random = w[batch + n], .low = w[2 * batch + n], .extension = {}};
+                    std::ranges::copy(further, candidate.extension.begin());
+                    const noise::Decision decision = noise::decide(plan, candidate);
+                    if (b == number && n == i) {
+                        EXPECT_EQ(std::abs(decision.value) >> plan.fast.shift, k + 1 - more);
+                    }
+                    if (decision.accepted) expected.push_back(decision.value);
+                }
+            }
+            EXPECT_TRUE(std::equal(expected.begin(), expected.end(), scratch.samples));
+        }
+    }
 }
 
 TEST_P(Noise, WhatIsAddedCanBeSubtracted) {

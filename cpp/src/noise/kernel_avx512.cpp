@@ -34,7 +34,7 @@ struct Sixteen {
 };
 
 SORDINO_INLINE Sixteen sixteen(const std::uint64_t* numbers) {
-    return {_mm512_load_si512(numbers), _mm512_load_si512(numbers + width)};
+    return {.low = _mm512_load_si512(numbers), .high = _mm512_load_si512(numbers + width)};
 }
 
 SORDINO_INLINE __m512i pick(const Sixteen& from, __m512i index) {

@@ -12,6 +12,7 @@
 namespace sordino {
 namespace {
 
+constexpr Ratio one{.numerator = 1, .denominator = 1};
 constexpr std::uint64_t greatest_term = std::uint64_t{1} << 32;
 
 // The words of one stream of the PRG, one after another.
@@ -56,7 +57,7 @@ public:
 
     bool bernoulli_exp(Ratio x) noexcept {
         while (x.numerator > x.denominator) {
-            if (!bernoulli_exp_of_fraction({1, 1})) return false;
+            if (!bernoulli_exp_of_fraction(one)) return false;
             x.numerator -= x.denominator;
         }
         return bernoulli_exp_of_fraction(x);
@@ -68,9 +69,9 @@ public:
         const std::uint64_t s = scale.denominator;
         while (true) {
             const std::uint64_t u = below(t);
-            if (!bernoulli_exp_of_fraction({u, t})) continue;
+            if (!bernoulli_exp_of_fraction({.numerator = u, .denominator = t})) continue;
             std::uint64_t v = 0;
-            while (bernoulli_exp_of_fraction({1, 1})) ++v;
+            while (bernoulli_exp_of_fraction(one)) ++v;
             const std::uint64_t y = (u + t * v) / s;
             const bool negative = below(2) == 1;
             if (negative && y == 0) continue;

@@ -74,10 +74,12 @@ Fixed moment(const Fixed& rate, unsigned power) noexcept {
 
 Plan::Plan(double sigma) : fast{}, rejects(checked(sigma) > greatest_table_sigma) {
     if (rejects) {
-        for (double base = sigma; base > 8.0; base /= 2) ++fast.shift;  // halving is exact
+        const Dyadic parts = dyadic(sigma);  // 2^k <= sigma < 2^(k + 1), and 4 < sigma 2^-j <= 8
+        const int k = parts.exponent + 52;
+        fast.shift = static_cast<std::uint64_t>(parts.mantissa == mask52 + 1 ? k - 3 : k - 2);
     }
     rate = gaussian_rate(sigma, static_cast<unsigned>(fast.shift));
-    fast.rate = ((rate * (Fixed(1) / log_two()))).leading(52 + 4);
+    fast.rate = (rate * (Fixed(1) / log_two())).leading(52 + 4);
     fill_exponential(fast);
 
     // A magnitude of a table is drawn with its sign outside, so all but 0 count twice. Where one rejects,
@@ -99,7 +101,7 @@ Plan::Plan(double sigma) : fast{}, rejects(checked(sigma) > greatest_table_sigma
     }
 
     constexpr std::uint64_t last = (std::uint64_t{1} << 63) - 1;
-    std::fill(std::begin(fast.boundary), std::end(fast.boundary), last);
+    std::ranges::fill(fast.boundary, last);
     std::size_t used = 0;
     while (used < boundaries.size() && boundaries[used][0] < last) {
         fast.boundary[used] = boundaries[used][0];

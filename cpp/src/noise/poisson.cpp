@@ -33,7 +33,8 @@ std::uint64_t little_endian(const std::uint8_t* bytes) noexcept {
 }  // namespace
 
 void poisson_sample(std::span<std::uint8_t> out, Seed seed, double q, NoiseRange range) {
-    if (!(q > 0.0 && q <= 1.0)) {
+    const bool possible = q > 0.0 && q <= 1.0;  // NaN is not
+    if (!possible) {
         throw InvalidArgument("q: must be above 0 and at most 1, got " + std::to_string(q));
     }
     const bool everyone = q == 1.0;

@@ -28,6 +28,7 @@ void mask(py::object lanes_object, py::object add_object, py::object subtract_ob
 }  // namespace
 
 void register_mask(py::module_& module) {
+    module.def("default_threads", &default_threads, "How many threads a kernel takes that is not told.");
     module.def("add_masks", &mask, py::arg("lanes"), py::arg("add"), py::arg("subtract"), py::kw_only(),
                py::arg("stream") = 0, py::arg("offset") = 0, py::arg("threads") = py::none(),
                "Add and subtract the keystreams of many seeds, in place.");

@@ -49,6 +49,12 @@ def keystream(seed: Buffer, out: Buffer, *, stream: int = 0, offset: int = 0) ->
     The key is `seed`; the IV is the stream id and the block index, each as 8 bytes big-endian.
     """
 
+def default_threads() -> int:
+    """Return how many threads a kernel takes that is not told: `SORDINO_THREADS`, or one for each core.
+
+    Raises `InvalidArgument` if that variable is set to no positive decimal number.
+    """
+
 def add_masks(
     lanes: _Lanes,
     add: Buffer,

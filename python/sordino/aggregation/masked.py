@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import os
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from math import sqrt
 from pathlib import Path
 
-from sordino.aggregation.base import STEPS, Aggregate, Aggregator, Contributor, Step, Traffic, check_lose
+from sordino import _core
+from sordino.aggregation.base import (
+    STEPS,
+    Aggregate,
+    Aggregator,
+    Contribution,
+    Contributor,
+    Step,
+    Traffic,
+    check_lose,
+)
 from sordino.aggregation.lanes import ONLY_EVERYONE, decode_sums, encode_contribution
 from sordino.aggregation.private_lanes import encode_private
 from sordino.errors import BudgetExceeded, InvalidArgument, PeerError, PolicyRefused, StateError
@@ -21,13 +33,13 @@ from sordino.files.settings import read_roster, write_roster
 from sordino.privacy.guard import BudgetGuard
 from sordino.privacy.mechanisms import add_noise, noise_plan, take_off_surplus
 from sordino.protocol.coordinator import Coordinator, Fault, Request, Result
-from sordino.protocol.exchange import finish_round, set_up
+from sordino.protocol.exchange import Ask, finish_round, set_up
 from sordino.protocol.journal import Journal, MemoryJournal, Reply
 from sordino.protocol.keys import Identity, Roster, draw_secret
 from sordino.protocol.noise import Guard
 from sordino.protocol.policy import Floor, Policy
 from sordino.protocol.secret import SECRET_BYTES
-from sordino.protocol.site import Site
+from sordino.protocol.site import Site, Task
 
 SIMULATION_FLOOR = Floor(
     min_colluders=0,
@@ -75,6 +87,8 @@ class MaskedAggregator(Aggregator):
         self._directory = directory
         identities = {name: self._identity(name) for name in self.sites}
         roster = Roster({name: identity.public_key for name, identity in identities.items()})
+        # Sites answer side by side, each on a core of its own: one's kernels run while another's Python does.
+        self._workers = _core.default_threads()
         self._members = {
             name: Site(
                 identity,
@@ -84,6 +98,7 @@ class MaskedAggregator(Aggregator):
                 groups=tuple(self._groups[name]),
                 schema=(schemas or {}).get(name, b""),
                 guard=BudgetGuard(None) if guard is None else guard(name),
+                threads=max(1, self._workers // len(self.sites)),
             )
             for name, identity in identities.items()
         }
@@ -93,7 +108,7 @@ class MaskedAggregator(Aggregator):
         self._contributors: Mapping[str, Contributor] = {}
         self._lose: Mapping[str, Step] = lose or {}
         self._coordinator = self._resume(roster) or Coordinator(roster, policy)
-        set_up(self._coordinator, self._ask)
+        set_up(self._coordinator, self._ask, self._each)
         self._save_coordinator()
 
     @property
@@ -129,7 +144,7 @@ class MaskedAggregator(Aggregator):
         self._coordinator.open_round(kind, body, chosen)
         self._save_coordinator()
         try:
-            result = finish_round(self._coordinator, self._ask)
+            result = finish_round(self._coordinator, self._ask, self._each)
         finally:
             self._save_coordinator()
         noise = self._take_off_surplus(result)
@@ -158,30 +173,74 @@ class MaskedAggregator(Aggregator):
                 site.handle(request.data)
             self._save_site(site)
 
+    def _each(self, ask: Ask, requests: Sequence[Request]) -> Iterator[Reply | None]:
+        """Ask several sites at once; the answers, and the first error, come in the order of the requests."""
+        if self._workers == 1 or len(requests) == 1:
+            yield from map(ask, requests)
+            return
+        running: deque[Future[Reply | None]] = deque()
+        with ThreadPoolExecutor(self._workers) as pool:
+            try:
+                for request in requests:
+                    try:
+                        work = self._prepare(request)
+                    except BaseException:
+                        while running:
+                            running.popleft().result()
+                        raise
+                    running.append(pool.submit(work))
+                    if len(running) > self._workers:
+                        yield running.popleft().result()
+                while running:
+                    yield running.popleft().result()
+            finally:
+                for future in running:
+                    future.cancel()
+
     def _ask(self, request: Request) -> Reply | None:
         """Deliver a request to its simulated site, unless it has vanished."""
+        return self._prepare(request)()
+
+    def _prepare(self, request: Request) -> Callable[[], Reply | None]:
+        """Do the contributor's part, in order and on the caller's thread; the rest may be done on another."""
         name, phase = request.site, self._coordinator.phase
         if name in self._lose and STEPS.index(self._lose[name]) <= STEPS.index(phase):
-            return None
+            return _no_answer
         if phase == "upload" and name not in self._contributors:
-            return None
-        started = time.perf_counter()
+            return _no_answer
         site = self._members[name]
+        if phase != "upload":
+            return partial(self._deliver, site, request, lambda: Reply(site.handle(request.data)))
+        started = time.perf_counter()
         try:
-            reply = self._upload(site, request) if phase == "upload" else Reply(site.handle(request.data))
+            task = site.begin(request.data, request.body)
+            contribution = self._contributors[name](task.body)
+        except PolicyRefused:
+            raise
+        except (PeerError, StateError, BudgetExceeded) as error:
+            answer = partial(_refuse, error)
+        else:
+            answer = partial(self._upload, site, request, task, contribution)
+        self._seconds[name] += time.perf_counter() - started
+        return partial(self._deliver, site, request, answer)
+
+    def _deliver(self, site: Site, request: Request, answer: Callable[[], Reply]) -> Reply:
+        """The site's answer or refusal, its state kept and its time and bytes counted."""
+        started = time.perf_counter()
+        try:
+            reply = answer()
         except PolicyRefused:
             raise
         except (PeerError, StateError, BudgetExceeded) as error:
             reply = Reply(site.refusal(error))
         self._save_site(site)
-        self._seconds[name] += time.perf_counter() - started
-        self._received[name] += len(request.data) + len(request.body)
-        self._sent[name] += len(reply.data) + len(reply.payload)
+        self._seconds[site.name] += time.perf_counter() - started
+        self._received[site.name] += len(request.data) + len(request.body)
+        self._sent[site.name] += len(reply.data) + len(reply.payload)
         return reply
 
-    def _upload(self, site: Site, request: Request) -> Reply:
-        task = site.begin(request.data, request.body)
-        contribution, groups = self._contributors[site.name](task.body), self._groups[site.name]
+    def _upload(self, site: Site, request: Request, task: Task, contribution: Contribution) -> Reply:
+        groups = self._groups[site.name]
         link = draw_secret(os.urandom) if self.policy.chain else None
         noise = task.question.noise
         if noise is None:
@@ -259,6 +318,14 @@ class MaskedAggregator(Aggregator):
     def _save_coordinator(self) -> None:
         if self._directory is not None:
             write_durably(self._directory / "coordinator.state", self._coordinator.save(), sync=False)
+
+
+def _no_answer() -> None:
+    return None
+
+
+def _refuse(error: Exception) -> Reply:
+    raise error
 
 
 @contextmanager

@@ -108,9 +108,9 @@ class _FileBook(Book):
         if torn:
             self._set_aside(torn)
 
-    def append(self, entry: Entry, reply: Reply) -> Entry:
+    def append(self, entry: Entry, reply: Reply, *, payload: bytes | None = None) -> Entry:
         """See `Book.append`. If this is interrupted, the next look at the file tells how far it came."""
-        written = super().append(entry, reply)
+        written = super().append(entry, reply, payload=payload)
         self._passed(_line(written))
         if written.opens:
             self._forget_before(written)

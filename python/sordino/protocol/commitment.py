@@ -5,7 +5,11 @@ Hiding because the secrets have 256 bits of entropy, binding because SHA-256 is 
 
 from __future__ import annotations
 
-from sordino.protocol.encoding import begin, digest
+import hashlib
+from collections.abc import Iterable
+from functools import lru_cache
+
+from sordino.protocol.encoding import begin, digest, pieces
 from sordino.protocol.keys import next_link
 
 
@@ -17,7 +21,13 @@ def commit_self_seed(session: bytes, round_number: int, site: str, seed: bytes) 
 def commit_mask_key(session: bytes, round_number: int, one: str, other: str, key: bytes) -> bytes:
     """Commitment to the mask key of a pair: the same from both ends, so that the two can be compared."""
     low, high = sorted((one, other))
-    return digest("mask key commitment", session, round_number, low, high, key)
+    message = _begin_mask_key(session, round_number) + pieces(low, high, key)
+    return hashlib.sha256(message).digest()
+
+
+@lru_cache(maxsize=64)
+def _begin_mask_key(session: bytes, round_number: int) -> bytes:
+    return begin("mask key commitment", session, round_number, rest=3)
 
 
 def chain_end(link: bytes, steps: int) -> bytes:
@@ -27,6 +37,13 @@ def chain_end(link: bytes, steps: int) -> bytes:
     return link
 
 
+def share_openings(session: bytes, round_number: int, dealer: str, holders: Iterable[str]) -> list[bytes]:
+    """What the Merkle leaves (index, share) of the shares that one dealer gave each holder begin with."""
+    start = begin("share", session, round_number, dealer, rest=3)
+    return [start + pieces(holder) for holder in holders]
+
+
 def share_opening(session: bytes, round_number: int, dealer: str, holder: str) -> bytes:
-    """What the Merkle leaves (index, share) of the shares that one dealer gave one holder begin with."""
-    return begin("share", session, round_number, dealer, holder, rest=2)
+    """`share_openings` for one holder."""
+    (opening,) = share_openings(session, round_number, dealer, [holder])
+    return opening

@@ -506,9 +506,10 @@ class Coordinator:
 
     def _take_confirmation(self, site: str, message: m.Confirmation) -> None:
         statement = self._statement()
-        if site not in statement.names or message.statement != statement.digest:
+        signed = statement.digest
+        if site not in statement.names or message.statement != signed:
             raise PeerError(f"site {site!r} confirmed another statement", peers=(site,))
-        self._roster.verify(site, message.signature, "statement", statement.digest)
+        self._roster.verify(site, message.signature, "statement", signed)
         self._open().endorsements[site] = message.signature
 
     def _take_older_statement(self, site: str, statement: m.Statement, signature: bytes) -> None:
@@ -556,10 +557,9 @@ class Coordinator:
         self._state.phase = "unmask"
 
     def _certificate(self) -> m.Certificate:
-        return m.Certificate(
-            statement=self._statement(),
-            endorsements=tuple(m.Endorsement(*item) for item in sorted(self._open().endorsements.items())),
-        )
+        """The statement and t of the signatures on it: each site checks all that it is given."""
+        signed = sorted(self._open().endorsements.items())[: self.policy.threshold]
+        return m.Certificate(self._statement(), tuple(m.Endorsement(*item) for item in signed))
 
     def _take_unmasking(self, site: str, message: m.Unmasking) -> None:
         opened = self._open()

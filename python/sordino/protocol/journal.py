@@ -7,6 +7,7 @@ for one process, `sordino.files.journal.FileJournal` on disk.
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
@@ -55,7 +56,7 @@ class Entry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     step        the site's step afterwards
     round       the session's round (0 during set-up)
     request     digest of the request's bytes
-    reply       digest of the answer's bytes and of its payload
+    reply       digest of the answer's bytes and of its payload's digest
     terms       for an upload without noise: among whom
     freeze      for an upload: whether the policy froze them
     statement   the round's statement, once one was accepted, with this site's signature if it gave one
@@ -99,7 +100,12 @@ class Reply(NamedTuple):
     @property
     def digest(self) -> bytes:
         """What an entry says of the answer."""
-        return digest("reply", self.data, self.payload)
+        return reply_digest(self.data, hashlib.sha256(self.payload).digest())
+
+
+def reply_digest(data: bytes, payload: bytes) -> bytes:
+    """The digest of an answer whose payload has the digest `payload`."""
+    return digest("reply", data, payload)
 
 
 class Asked:
@@ -196,15 +202,16 @@ class Book(ABC):
 
     index: Index
 
-    def append(self, entry: Entry, reply: Reply) -> Entry:
+    def append(self, entry: Entry, reply: Reply, *, payload: bytes | None = None) -> Entry:
         """Write `entry` at the end, with `reply` kept beside it, and return it as written.
+
+        payload    the SHA-256 digest of the reply's payload, if it is known: payloads are large
 
         The entry's `sequence`, `previous` and `reply` are filled in here. When this returns, the entry would
         survive a loss of power.
         """
-        written = structs.replace(
-            entry, sequence=self.index.length, previous=self.index.head, reply=reply.digest
-        )
+        answer = reply.digest if payload is None else reply_digest(reply.data, payload)
+        written = structs.replace(entry, sequence=self.index.length, previous=self.index.head, reply=answer)
         self._write(written, reply)
         self.index.add(written)
         return written

@@ -8,19 +8,18 @@ section 2.3: the pair secret is a uniform 32-byte key already, so there is nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple, TypeAlias
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives import hashes, hpke
+from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from sordino.errors import BadSignature, InvalidArgument, MalformedMessage, PeerError, PolicyError
-from sordino.protocol.encoding import digest, encode
+from sordino.protocol.encoding import begin, digest, encode, pieces
 from sordino.protocol.policy import check_name
 from sordino.protocol.secret import SECRET_BYTES, Secret
 
@@ -213,6 +212,12 @@ class RoundContext(NamedTuple):
     cohort: bytes
 
 
+@lru_cache(maxsize=64)
+def begin_for_two(tag: str, context: RoundContext) -> bytes:
+    """What `encode(tag, *context, one, other)` begins with for any two sites."""
+    return begin(tag, *context, rest=2)
+
+
 class PairKeys(NamedTuple):
     """The keys that two sites derive from their pair secret for one round."""
 
@@ -223,19 +228,18 @@ class PairKeys(NamedTuple):
 
 def pair_keys(pair: Secret, context: RoundContext, me: str, peer: str) -> PairKeys:
     """Mask key (the same at both ends) and one box key for each direction."""
-
-    def box(sender: str, receiver: str) -> Secret:
-        return _expand(pair, "share box key", *context, sender, receiver)
-
-    low, high = sorted((me, peer))
+    box, one, other = begin_for_two("share box key", context), pieces(me), pieces(peer)
+    low, high = (one, other) if me < peer else (other, one)
     return PairKeys(
-        mask=_expand(pair, "mask key", *context, low, high), outgoing=box(me, peer), incoming=box(peer, me)
+        mask=_expand(pair, begin_for_two("mask key", context) + low + high),
+        outgoing=_expand(pair, box + one + other),
+        incoming=_expand(pair, box + other + one),
     )
 
 
 def step_pair(pair: Secret, session: bytes, round_number: int) -> Secret:
     """The pair secret of the round after `round_number`; the caller wipes the old one."""
-    return _expand(pair, "pair step", session, round_number + 1)
+    return _expand(pair, encode("pair step", session, round_number + 1))
 
 
 def next_link(link: bytes) -> bytes:
@@ -262,6 +266,6 @@ def open_shares(key: Secret, header: bytes, box: bytes) -> bytes:
         raise PeerError("a share box does not open") from None
 
 
-def _expand(secret: Secret, tag: str, *fields: object) -> Secret:
-    info = encode(tag, *fields)
-    return Secret(HKDFExpand(hashes.SHA256(), SECRET_BYTES, info).derive(secret.reveal()))
+def _expand(secret: Secret, info: bytes) -> Secret:
+    """HKDF-Expand to 32 bytes, which is the first block alone: T(1) = HMAC(secret, info | 0x01)."""
+    return secret.mac(info + b"\x01")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sordino import _core
 from sordino.protocol import merkle
 from sordino.protocol import messages as m
-from sordino.protocol.commitment import chain_end, commit_mask_key, commit_self_seed, share_opening
+from sordino.protocol.commitment import chain_end, commit_mask_key, commit_self_seed, share_openings
 from sordino.protocol.keys import (
     Entropy,
     Identity,
@@ -70,7 +70,10 @@ def make_upload(
     entropy: Entropy,
     threads: int | None = None,
 ) -> m.Upload:
-    """The signed upload: commitments, and for each peer a box of its shares under `outgoing[peer]`."""
+    """The signed upload: commitments, and for each peer a box of its shares under `outgoing[peer]`.
+
+    Its digest is kept as `opened.upload`.
+    """
     me, context, peers = identity.name, opened.context, opened.peers
     steps = policy.links(len(opened.participants))
     first = opened.link.reveal() if opened.link is not None else None
@@ -82,7 +85,7 @@ def make_upload(
     wipe(*links)
     place = (context.session, context.round)
     theirs = shares[: len(peers)]
-    roots = merkle.roots(theirs, [share_opening(*place, me, peer) for peer in peers], threads=threads)
+    roots = merkle.roots(theirs, share_openings(*place, me, peers), threads=threads)
     boxes = tuple(
         seal_shares(outgoing[peer], box_header(context, me, peer), vector.data.cast("B"), entropy)
         for peer, vector in zip(peers, theirs, strict=True)
@@ -104,7 +107,8 @@ def make_upload(
             m.BoxReference(box=body_digest(box), root=root) for box, root in zip(boxes, roots, strict=True)
         ),
     )
-    signature = identity.sign("upload", summary.digest)
+    opened.upload = summary.digest
+    signature = identity.sign("upload", opened.upload)
     return m.Upload(summary=summary, signature=signature, boxes=boxes)
 
 

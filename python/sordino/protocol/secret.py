@@ -28,6 +28,10 @@ class Secret:
         """The bytes, as a copy that cannot be wiped: for messages, key derivation and saved state."""
         return bytes(self._bytes)
 
+    def mac(self, message: bytes) -> Secret:
+        """HMAC-SHA256 of `message` under these bytes, as a secret of its own."""
+        return Secret(hmac.digest(self._bytes, message, "sha256"))
+
     def wipe(self) -> None:
         """Overwrite the bytes with zeros."""
         _core.wipe(self._bytes)

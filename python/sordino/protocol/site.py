@@ -74,6 +74,7 @@ class Site:
     guard               judges the noise of policies and keeps to the budget of the data; without one a policy
                         with noise is refused
     entropy             a source of random bytes: count -> bytes
+    threads             how many threads a kernel takes; by default as many as `_core.add_masks` does
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Site:
         schema: bytes = b"",
         guard: Guard | None = None,
         entropy: Entropy = os.urandom,
+        threads: int | None = None,
     ) -> None:
         if identity.name not in roster or roster.key(identity.name) != identity.public_key:
             raise PolicyError(f"the pinned roster does not have {identity.name!r} with its own key")
@@ -101,6 +103,7 @@ class Site:
         self._schema = schema
         self._guard = guard
         self._entropy = entropy
+        self._threads = threads
         self._state: SiteState | None = None
 
     # State ---------------------------------------------------------------------------------------------
@@ -232,7 +235,7 @@ class Site:
                 incoming={peer: keys[peer].incoming for peer in keys},
                 link=link,
             )
-            mask(opened, self._roster, self.name, lanes)
+            mask(opened, self._roster, self.name, lanes, threads=self._threads)
             payload = _core.pack(lanes, bits=state.policy.bits)
             upload = make_upload(
                 opened,
@@ -242,8 +245,8 @@ class Site:
                 roster=self._roster,
                 policy=state.policy,
                 entropy=self._entropy,
+                threads=self._threads,
             )
-            opened.upload = upload.summary.digest
             wipe(*(key.outgoing for key in keys.values()))
             reply = Reply(wire.to_bytes(upload), payload)
             then = transition(state.step, request).then
@@ -255,7 +258,7 @@ class Site:
                 terms=self._terms(request.participants) if question.noise is None else None,
                 freeze=state.policy.across_rounds == "freeze",
             )
-            written = book.append(entry, reply)
+            written = book.append(entry, reply, payload=upload.summary.payload)
             state.wipe_round()
             wipe(*state.pairs.values())
             state.pairs, state.ratchet, state.open = pairs, request.round + 1, opened
@@ -520,8 +523,9 @@ class Site:
             raise RequestRefused("the semi-honest mode has nothing to confirm")
         statement = request.statement
         self._accept(book, state, statement, in_it=True)
-        signature = self._identity.sign("statement", statement.digest)
-        reply = m.Confirmation(site=self.name, statement=statement.digest, signature=signature)
+        signed = statement.digest
+        signature = self._identity.sign("statement", signed)
+        reply = m.Confirmation(site=self.name, statement=signed, signature=signature)
         return self._record(book, request, data, then, reply, statement=statement, signature=signature)
 
     def _unmask(self, book: Book, data: bytes, request: m.UnmaskRequest) -> bytes:
@@ -570,7 +574,7 @@ class Site:
         if own:
             self._check_neighbours(state, len(graph.among(self.name, statement.names)))
         accepted = book.index.session(state.session_id).statement
-        if accepted is not None and accepted.digest != statement.digest:
+        if accepted is not None and accepted != statement:
             raise RequestRefused("another statement was accepted for this round")
         self._check_survivors(book.index.asked(self._dataset), state.policy, statement)
         return opened

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from sordino.errors import RequestRefused
-from sordino.protocol.encoding import digest, encode
+from sordino.protocol.encoding import digest, pieces
 from sordino.protocol.groups import planned_groups, thin_group
 from sordino.protocol.harary import Graph
-from sordino.protocol.keys import Roster, RoundContext
+from sordino.protocol.keys import Roster, RoundContext, begin_for_two
 from sordino.protocol.messages import Certificate, Listed, Statement
 from sordino.protocol.policy import Policy, Question
 
@@ -52,7 +52,7 @@ def round_context(
 
 def box_header(context: RoundContext, dealer: str, holder: str) -> bytes:
     """What is authenticated beside a share box."""
-    return encode("share box", *context, dealer, holder)
+    return begin_for_two("share box", context) + pieces(dealer, holder)
 
 
 def check_statement(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +23,10 @@ from sordino.errors import (
     StateError,
     ValueOutOfRange,
 )
+from sordino.protocol.journal import Reply
+from sordino.protocol.keys import Roster
 from sordino.protocol.policy import Block, Floor, Policy, Question, plan_policy
+from sordino.protocol.site import Site
 
 SITES = ("berlin", "delft", "lyon", "maastricht", "oslo", "turin")
 BITS = 8
@@ -432,6 +437,64 @@ class TestMasked(AggregatorSuite):
             with pytest.raises(RoundAborted):
                 aggregator.aggregate("sum", b"", given, lose={"lyon": "upload"})
 
+    @pytest.mark.parametrize("threads", ["1", "2", "3", "8"])
+    def test_sites_that_answer_side_by_side_change_nothing(
+        self, threads: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SORDINO_THREADS", threads)
+        asked: list[str] = []
+        given = vectors(5000)
+
+        def contributor(name: str) -> Contributor:
+            def contribute(_: bytes) -> Contribution:
+                assert threading.current_thread() is threading.main_thread()
+                asked.append(name)
+                return Contribution({"vector": given[name]})
+
+            return contribute
+
+        with MaskedAggregator(policy_for(5000), SITES) as aggregator:
+            result = aggregator.aggregate(
+                "sum", b"", {name: contributor(name) for name in SITES}, lose={"oslo": "unmask"}
+            )
+        assert asked == sorted(SITES), "contributors work in order"
+        assert (result.survivors, result.vanished) == (SITES, ("oslo",))
+        assert result.integers[:-1].tolist() == summed(integers_of(given[name]) for name in SITES)
+
+    @pytest.mark.parametrize("threads", ["1", "4"])
+    def test_the_first_of_several_errors_is_told(self, threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SORDINO_THREADS", threads)
+        given = contributors(vectors(4) | {"delft": np.full(4, 11.0), "maastricht": np.full(4, np.nan)})
+
+        def fail(_: bytes) -> Contribution:
+            raise RuntimeError("lyon has no data")
+
+        with MaskedAggregator(policy_for(), SITES) as aggregator:
+            with pytest.raises(ValueOutOfRange, match="clip"):
+                aggregator.aggregate("sum", b"", {**given, "lyon": fail})
+            with pytest.raises(RuntimeError, match="lyon has no data"):
+                aggregator.aggregate("sum", b"", {**given, "lyon": fail, "delft": given["turin"]})
+            assert aggregator.aggregate("sum", b"", contributors(vectors(4))).survivors == SITES
+
+    def test_a_site_checks_t_signatures_and_the_coordinator_one_of_each_message(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        checked: list[str] = []
+        verify = Roster.verify
+
+        def counting(self: Roster, name: str, signature: bytes, tag: str, *fields: object) -> None:
+            checked.append(tag)
+            verify(self, name, signature, tag, *fields)
+
+        policy = policy_for()
+        with MaskedAggregator(policy, SITES) as aggregator:
+            monkeypatch.setattr(Roster, "verify", counting)
+            aggregator.aggregate("sum", b"", contributors(vectors(4)))
+        sites = len(SITES)
+        assert checked.count("upload") == sites
+        assert checked.count("statement") == sites + sites * policy.threshold
+        assert len(checked) == 2 * sites + sites * policy.threshold
+
 
 class TestMaskedOnDisk(AggregatorSuite):
     @pytest.fixture(autouse=True)
@@ -469,15 +532,15 @@ class TestMaskedOnDisk(AggregatorSuite):
         policy = policy_for(across_rounds=across_rounds)
         given = contributors(vectors(4))
         first = self.again(policy)
-        ask = first._ask
+        deliver = first._deliver
 
-        def dying(request: object) -> object:
-            reply = ask(request)
-            if first._coordinator.phase == phase and request.site == "maastricht":
+        def dying(site: Site, *rest: Any) -> Reply:
+            reply = deliver(site, *rest)
+            if first._coordinator.phase == phase and site.name == "maastricht":
                 raise KeyboardInterrupt
             return reply
 
-        monkeypatch.setattr(first, "_ask", dying)
+        monkeypatch.setattr(first, "_deliver", dying)
         monkeypatch.setattr(first, "_save_coordinator", lambda: None)
         with pytest.raises(KeyboardInterrupt):
             first.aggregate("sum", b"", given, lose={"oslo": "upload", "delft": "unmask"})

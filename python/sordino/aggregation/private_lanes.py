@@ -56,21 +56,11 @@ def encode_private(
                 f"block {block.name!r} has {len(rows)} rows, others of lane group {block.group!r} have "
                 f"{counts[block.group]}"
             )
-        sums = np.zeros(block.length, np.uint64)
-        _core.clip_accumulate(
-            rows,
-            sums,
-            bound=block.clip,
-            scale=block.scale,
-            limit=block.limit,
-            rounding_seed=rounding_seed,
-            stream=place * _STREAMS,
-        )
-        integers = sums.view(np.int64)
+        one = question.bounds[block.name]
+        most = question.max_weight * one
+        integers = _sum_within(most, block, one, rows, rounding_seed, place * _STREAMS)
         if noise.unit == "site":
             integers *= _weight(contribution, block.group, question.max_weight)
-        most = question.max_weight * question.bounds[block.name]
-        np.clip(integers, -most, most, out=integers)  # a sum that saturates moves by no more than its parts
         lanes[question.spans[block.name]] = integers.astype(np.uint64).astype(lanes.dtype)
     for group, lane in question.weight_lanes.items():
         if group in counts:
@@ -81,11 +71,38 @@ def encode_private(
     return lanes
 
 
+def _sum_within(
+    most: int, block: Block, one: int, rows: NDArray[np.floating[Any]], rounding_seed: bytes, stream: int
+) -> NDArray[np.int64]:
+    """The sum of the rows' integers, each at most `one`, where it is beyond `most` moved to that.
+
+    A sum that saturates moves by no more than its parts. One that wrapped around before would jump from end
+    to end, so as many rows are summed at a time as fit 64 bits, and these sums as Python's integers.
+    """
+    fitting = (2**63 - 1) // one
+    parts = []
+    for first in range(0, max(len(rows), 1), fitting):
+        sums = np.zeros(block.length, np.uint64)
+        _core.clip_accumulate(
+            rows[first : first + fitting],
+            sums,
+            bound=block.clip,
+            scale=block.scale,
+            limit=block.limit,
+            rounding_seed=rounding_seed,
+            stream=stream,
+            offset=first,
+        )
+        parts.append(sums.view(np.int64))
+    total = parts[0] if len(parts) == 1 else sum(part.astype(object) for part in parts)
+    return np.clip(total, -most, most).astype(np.int64)
+
+
 def _rows(block: Block, values: object, *, one: bool) -> NDArray[np.floating[Any]]:
     if not isinstance(values, np.ndarray) or values.dtype not in (np.float32, np.float64):
         kind = getattr(values, "dtype", type(values).__name__)
         raise InvalidArgument(f"block {block.name!r} must be a float32 or float64 array, got {kind}")
-    rows = values[np.newaxis] if one and values.ndim == 1 else values
+    rows = values[np.newaxis] if one else values
     if rows.ndim != 2 or rows.shape[1] != block.length:
         expected = f"({block.length},)" if one else f"(patients, {block.length})"
         raise InvalidArgument(f"block {block.name!r} must have shape {expected}, got {values.shape}")

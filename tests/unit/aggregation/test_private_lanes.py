@@ -1,0 +1,61 @@
+"""What one unit can move the lanes by, before any noise: never more than its question says."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import isqrt
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sordino.aggregation.base import Contribution
+from sordino.aggregation.private_lanes import encode_private
+from sordino.errors import InvalidArgument
+from sordino.privacy.mechanisms import sensitivity
+from sordino.protocol.noise import Noise, Unit
+from sordino.protocol.policy import Block, Question
+
+SEED = bytes(range(32))
+BLOCK = Block("g", 4, 1.0, 10)
+WIDE = Block("g", 1, 2.0**20, 41)
+"""Five of its largest values do not fit 64 bits, but three sites' sum of one does."""
+
+
+def asked(block: Block, unit: Unit, max_weight: int = 1) -> Question:
+    noise = Noise(unit=unit, sensitivity=1, sigma=1e6, tail=10**8)
+    return Question("q", (block,), max_weight=max_weight, saturate=True, noise=noise)
+
+
+def integers(question: Question, values: NDArray[np.float64]) -> list[int]:
+    contribution = Contribution({"g": values})
+    lanes = encode_private(question, contribution, bits=64, rounding_seed=SEED)
+    return [int(lane) for lane in lanes.view(np.int64)]
+
+
+def test_a_site_cannot_pass_for_several() -> None:
+    question = asked(BLOCK, "site")
+    assert sum(lane**2 for lane in integers(question, np.full(4, 9.0))) <= sensitivity(question, "site")
+    with pytest.raises(InvalidArgument, match=r"must have shape \(4,\), got \(4, 4\)"):
+        integers(question, np.eye(4))
+
+
+def test_one_patient_more_moves_a_lane_by_no_more_than_its_norm() -> None:
+    question = asked(WIDE, "patient", max_weight=1)
+    most = isqrt(WIDE.limit)
+    sums = [integers(question, np.full((patients, 1), 2.0**20))[0] for patients in range(12)]
+    assert all(abs(more - fewer) <= most for fewer, more in pairwise(sums)), sums
+    assert min(sums[1:]) >= 2**61
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_saturates_saturates_by_the_whole_sum(order: int) -> None:
+    question = asked(WIDE, "patient", max_weight=1)
+    rows = np.repeat([1.0, -1.0], [9, 8])[::order, np.newaxis] * 2.0**20
+    assert integers(question, rows)[0] == 2**61
+
+
+def test_no_patients_are_an_answer() -> None:
+    assert integers(asked(BLOCK, "patient"), np.zeros((0, 4))) == [0] * 5
+    assert integers(asked(BLOCK, "patient"), np.full((2, 4), np.nan)) == [0] * 4 + [1]
+    assert integers(asked(BLOCK, "patient"), np.full((2, 4), np.inf)) == [0] * 4 + [1]

@@ -19,7 +19,7 @@ from sordino.errors import (
 )
 from sordino.files.journal import FileJournal
 from sordino.protocol import wire
-from sordino.protocol.journal import CHARGE
+from sordino.protocol.journal import CHARGE, PLAIN
 from sordino.protocol.noise import Noise
 from sordino.protocol.policy import Policy, Question
 
@@ -216,3 +216,10 @@ def test_a_charge_is_an_entry_of_the_journal_like_any_other() -> None:
         last = book.index.session(study.coordinator._state.session_id).last
     assert last is not None
     assert (last.action, last.charge, last.round, last.terms) == (CHARGE, b"sum", 1, None)
+
+
+def test_uploads_without_noise_are_counted_where_budgets_look() -> None:
+    plain = Study(make_policy(across_rounds="freeze")).set_up()
+    for count in range(1, 3):
+        plain.round()
+        assert charges(plain) == {PLAIN: count}

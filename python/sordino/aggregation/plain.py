@@ -22,7 +22,8 @@ class PlainSumWarning(UserWarning):
 class PlainAggregator(Aggregator):
     """The same fixed-point sum over the same survivors as `masked`, with nothing hidden from anyone.
 
-    Warns with `PlainSumWarning`. `groups` names the lane groups of each site (default: only "all").
+    Warns with `PlainSumWarning`. `groups` names the lane groups of each site (default: only "all"). Raises
+    `InvalidArgument` for a policy whose sums carry noise, since plain sums would leave it out.
     """
 
     def __init__(
@@ -35,6 +36,8 @@ class PlainAggregator(Aggregator):
     ) -> None:
         if len(sites) != policy.sites or len(set(sites)) != policy.sites:
             raise InvalidArgument(f"sites must be {policy.sites} distinct names, got {list(sites)}")
+        if any(question.noise is not None and question.noise.sigma for question in policy.plan):
+            raise InvalidArgument("plain sums have no noise, and the policy says that its sums do")
         for name, schema in (schemas or {}).items():
             if policy.schema and schema != policy.schema:
                 raise PolicyRefused(f"site {name!r} has data of another schema than the study")

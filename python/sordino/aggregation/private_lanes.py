@@ -6,7 +6,7 @@ too large saturates. Arguments of a wrong shape are the program's fault and are 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -111,4 +111,4 @@ def _rows(block: Block, values: object, *, one: bool) -> NDArray[np.floating[Any
 
 def _weight(contribution: Contribution, group: str, most: int) -> int:
     given = contribution.weight
-    return max(0, min(int(given[group] if not isinstance(given, int) else given), most))
+    return max(0, min(int(given[group] if isinstance(given, Mapping) else given), most))

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
-from sordino.errors import JournalError, PolicyError, PolicyRefused
+from sordino.errors import BudgetExceeded, JournalError, PolicyError, PolicyRefused, PrivacyParameter
 from sordino.privacy.budget import PrivacyBudget, Spent
 from sordino.privacy.events import Release
 from sordino.privacy.mechanisms import check_parts, release_of, sensitivity, tail_of
+from sordino.protocol.journal import PLAIN
 from sordino.protocol.noise import Guard
 from sordino.protocol.policy import Policy, Question
 
@@ -26,7 +27,12 @@ class Charge(Struct, frozen=True, forbid_unknown_fields=True):
 class BudgetGuard(Guard):
     """Keeps to `budget` over everything that is ever asked about the data; without one it only keeps count.
 
-    With a budget a policy without noise is refused: no epsilon bounds what it gives out.
+    With a budget a policy without noise is refused, and so is everything about data that was asked without
+    noise before: no epsilon bounds what that gave out. Without a budget noise may be next to nothing, so that
+    a floor that allows "noise" allows as much as "accept".
+
+    What a site's program does before its values come here nobody checks: that it samples patients as
+    `sampling_rate` says, and that what is "patient-local" has the noise of `local_sigma`.
     """
 
     def __init__(self, budget: PrivacyBudget | None) -> None:
@@ -42,7 +48,8 @@ class BudgetGuard(Guard):
         try:
             for question in policy.plan:
                 self._check_noise(policy, question)
-        except PolicyError as error:
+                release_of(policy, question, policy.sites)  # which must be one that the accountant takes
+        except (PolicyError, PrivacyParameter) as error:
             raise PolicyRefused(str(error)) from None
 
     def _check_noise(self, policy: Policy, question: Question) -> None:
@@ -77,9 +84,17 @@ class BudgetGuard(Guard):
 
     def _spent(self, budget: PrivacyBudget, charges: Mapping[bytes, int]) -> Spent:
         total = Spent()
+        if charges.get(PLAIN):
+            raise BudgetExceeded("the data was asked without noise before: no epsilon bounds that")
         for charge, times in charges.items():
             if charge not in self._costs:
-                self._costs[charge] = Spent().after(read_charge(charge).release, budget.order)
+                release = read_charge(charge).release
+                if budget.unit not in (None, release.unit):
+                    raise BudgetExceeded(
+                        f"the data was asked before with noise that hides one {release.unit}: what that cost "
+                        f"one {budget.unit} it does not say"
+                    )
+                self._costs[charge] = Spent().after(release, budget.order)
             one = self._costs[charge]
             total = Spent(total.divergence + times * one.divergence, total.distance + times * one.distance)
         return total

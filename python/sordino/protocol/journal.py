@@ -30,6 +30,9 @@ MAX_CHARGE_BYTES = 2**16
 CHARGE = "Charge"
 """The action of an entry that answers nothing: it only spends."""
 
+PLAIN = b""
+"""Stands among the charges for every upload without noise, of which no price says what it cost."""
+
 
 class Terms(Struct, frozen=True, forbid_unknown_fields=True):
     """Among whom data was asked about; under `freeze` it may never change for one data set.
@@ -112,7 +115,7 @@ class Asked:
     """What has been asked about one data set.
 
     terms, survivors, frozen    what freezing rests on
-    charges                     how often each privacy cost was charged
+    charges                     how often each privacy cost was charged, uploads without noise as `PLAIN`
     """
 
     def __init__(self) -> None:
@@ -190,6 +193,7 @@ class Index:
         asked = self._asked.setdefault(entry.dataset, Asked())
         if entry.terms is not None:
             asked.terms.add(entry.terms)
+            asked.charges[PLAIN] += 1
             asked.frozen |= entry.freeze
         if entry.charge is not None:
             asked.charges[entry.charge] += 1

@@ -104,7 +104,8 @@ class Guard(Protocol):
         """What one upload to this question costs, as bytes for the journal.
 
         participants    |U|
-        spent           how often each price was charged before, for the same data
+        spent           how often each price was charged before, for the same data; `journal.PLAIN` counts the
+                        uploads without noise
 
         Raises `BudgetExceeded` if it may not be spent any more.
         """

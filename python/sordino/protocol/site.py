@@ -466,6 +466,8 @@ class Site:
             state.session, request.round, state.policy, question, request.body, participants
         )
         self._check_terms(book.index.asked(self._dataset), state.policy, self._terms(participants))
+        if question.noise is None and self._guard is not None:
+            self._guard.check(state.policy)  # the data may have got a budget since the offer
         return context
 
     @staticmethod

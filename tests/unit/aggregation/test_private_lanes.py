@@ -59,3 +59,10 @@ def test_no_patients_are_an_answer() -> None:
     assert integers(asked(BLOCK, "patient"), np.zeros((0, 4))) == [0] * 5
     assert integers(asked(BLOCK, "patient"), np.full((2, 4), np.nan)) == [0] * 4 + [1]
     assert integers(asked(BLOCK, "patient"), np.full((2, 4), np.inf)) == [0] * 4 + [1]
+
+
+def test_weights_may_be_of_any_integer_type() -> None:
+    question = asked(BLOCK, "site", max_weight=5)
+    for weight in (3, np.int64(3), {"all": 3}):
+        contribution = Contribution({"g": np.zeros(4)}, weight)
+        assert int(encode_private(question, contribution, bits=32, rounding_seed=SEED)[-1]) == 3

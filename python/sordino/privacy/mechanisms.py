@@ -239,7 +239,7 @@ def _distance(samples: int) -> float:
 def count_scale(question: Question, share: float = 0.25) -> int:
     """Grid units of one patient on a weight lane, so that it is about `share` of the blocks' sensitivity."""
     blocks = sum(rounded_limit(block.clip, block.fraction_bits, block.length) for block in question.blocks)
-    return max(1, int(share * isqrt(blocks)))
+    return max(1, min(int(share * isqrt(blocks)), 2**40))  # as much as a policy allows
 
 
 def _components(plan: NoisePlan, link: bytes, numbers: range) -> list[tuple[bytes, float]]:

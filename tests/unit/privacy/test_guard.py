@@ -14,7 +14,7 @@ from sordino.aggregation.plain import PlainAggregator
 from sordino.errors import BudgetExceeded, InvalidArgument, PolicyRefused
 from sordino.privacy.budget import PrivacyBudget
 from sordino.privacy.guard import BudgetGuard
-from sordino.privacy.mechanisms import plan_with_noise
+from sordino.privacy.mechanisms import count_scale, plan_with_noise
 from sordino.protocol.journal import PLAIN
 from sordino.protocol.noise import Unit
 from sordino.protocol.policy import Block, Policy, Question, plan_policy
@@ -76,3 +76,8 @@ def test_data_that_gets_a_budget_takes_no_further_part_in_sums_without_noise() -
 def test_plain_sums_refuse_to_stand_for_sums_with_noise() -> None:
     with pytest.raises(InvalidArgument, match="plain sums have no noise"):
         PlainAggregator(noisy(), NAMES)
+
+
+def test_a_count_is_scaled_to_a_quarter_of_the_clip_or_as_far_as_policies_allow() -> None:
+    assert count_scale(QUESTION) == 2**14
+    assert count_scale(Question("sum", (Block("v", 3, 2.0**30, 30),))) == 2**40

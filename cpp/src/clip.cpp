@@ -38,7 +38,9 @@ class RowClipper {
 public:
     RowClipper(std::span<const Real> rows, std::span<Lane> lanes, const RowClip& clip)
         : backend_(codec::current()), rows_(rows), lanes_(lanes), clip_(clip) {
-        if (clip.rounding) words_.emplace(prg::current(), clip.rounding->seed, clip.rounding->stream);
+        if (!clip.rounding) return;
+        words_.emplace(prg::current(), clip.rounding->seed, clip.rounding->stream);
+        offset_ = clip.rounding->offset;
     }
 
     // Rows [first, first + count), on one thread.
@@ -49,7 +51,7 @@ public:
         RowCounts mine;
         for (std::uint64_t i = first; i < first + count; ++i) add_row(i, scratch, own.lanes, mine);
         if (lanes_.size() <= tile) add(0, {own.lanes, lanes_.size()});
-        const std::lock_guard lock(locks_[0]);
+        const std::scoped_lock lock(locks_[0]);
         counts.clipped += mine.clipped;
         counts.left_out += mine.left_out;
         counts.truncated += mine.truncated;
@@ -140,7 +142,7 @@ private:
             encoders.nearest(values.data(), room.lanes, values.size(), rounding.encoding);
         } else {
             const std::uint64_t stride = row.size() + row.size() % 2;
-            const std::uint64_t start = (clip_.rounding->offset + index) * stride + j;
+            const std::uint64_t start = (offset_ + index) * stride + j;
             for (std::size_t i = 0; i < values.size(); i += values_per_step) {
                 const std::size_t count = std::min(values_per_step, values.size() - i);
                 const std::uint64_t* random = words_->read(start + i, count, room.words, rounding.attempt);
@@ -152,7 +154,7 @@ private:
 
     // Sums commute, so the order in which threads come changes nothing.
     void add(std::size_t j, std::span<const Lane> tile_lanes) noexcept {
-        const std::lock_guard lock(locks_[j / tile % locks_.size()]);
+        const std::scoped_lock lock(locks_[j / tile % locks_.size()]);
         for (std::size_t i = 0; i < tile_lanes.size(); ++i) lanes_[j + i] += tile_lanes[i];
     }
 
@@ -161,6 +163,7 @@ private:
     std::span<Lane> lanes_;
     RowClip clip_;
     std::optional<RoundingWords> words_;
+    std::uint64_t offset_ = 0;  // of the first row
     std::array<std::mutex, 64> locks_;
 };
 
@@ -179,7 +182,8 @@ void check_clip(const RowClip& clip, std::size_t values, std::size_t columns, un
     // With some room for the rounding errors of whoever computed the limit; rounding toward zero has more.
     const double square = clip.bound * clip.scale * (clip.bound * clip.scale);
     const auto limit = static_cast<double>(clip.limit);
-    if (!(limit >= square * (1 - 0x1p-50) || limit + 1 > square)) {
+    const bool holds = limit >= square * (1 - 0x1p-50) || limit + 1 > square;
+    if (!holds) {
         throw InvalidArgument("limit: must be at least (bound * scale)**2, rounded down");
     }
     if (!clip.rounding) return;

@@ -123,6 +123,8 @@ double add_scaled_squares(std::span<const Real> values, int exponent, double sum
     return sum;
 }
 
+namespace {
+
 template <typename Real>
 double norm_of(const codec::Backend& backend, std::span<const Real> values, std::size_t threads) {
     const double norm = norm_over<Real>(
@@ -131,6 +133,8 @@ double norm_of(const codec::Backend& backend, std::span<const Real> values, std:
     if (std::isnan(norm)) refuse_first(values, std::numeric_limits<double>::max(), 0);
     return norm;
 }
+
+}  // namespace
 
 template <typename Real>
 codec::Encoding plan_encoding(const codec::Backend& backend, std::span<const Real> values,

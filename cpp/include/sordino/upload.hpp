@@ -83,9 +83,12 @@ private:
 
 struct Upload {
     FixedPoint format;
-    unsigned bits;                           // a lane on the wire; lanes are of 32 bits, or of 64 above
-    std::span<const std::uint8_t> add = {};  // 32-byte seeds, as add_masks() takes them
+    unsigned bits;  // a lane on the wire; lanes are of 32 bits, or of 64 above
+    // 32-byte seeds, as add_masks() takes them.
+    // NOLINTBEGIN(readability-redundant-member-init): without, designated initialisers warn
+    std::span<const std::uint8_t> add = {};
     std::span<const std::uint8_t> subtract = {};
+    // NOLINTEND(readability-redundant-member-init)
     std::uint64_t stream = 0;  // of the masks
     std::uint64_t offset = 0;  // index, in lanes, of the first value in the whole vector
     std::optional<std::size_t> threads = std::nullopt;

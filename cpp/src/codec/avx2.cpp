@@ -44,12 +44,13 @@ struct Scaled {
 
     template <typename Real>
     SORDINO_INLINE __m256d operator()(const Real* values) const {
-        __m256d value = load(values);
+        const __m256d value = load(values);
         if constexpr (bounded) {
-            value = _mm256_mul_pd(value, factor);
-            value = _mm256_min_pd(_mm256_max_pd(value, low), high);
+            const __m256d shrunk = _mm256_mul_pd(value, factor);
+            return _mm256_mul_pd(_mm256_min_pd(_mm256_max_pd(shrunk, low), high), scale);
+        } else {
+            return _mm256_mul_pd(value, scale);
         }
-        return _mm256_mul_pd(value, scale);
     }
 };
 
@@ -63,10 +64,13 @@ SORDINO_INLINE __m256d to_double(__m256i numbers) {
     return _mm256_add_pd(upper, _mm256_castsi256_pd(low));
 }
 
-// floor(y) + [u < y - floor(y)]: below 2^53 the sum is exact, and from there on y is an integer.
-SORDINO_INLINE __m256d randomly(__m256d y, const std::uint64_t* words) {
+// If `random`, floor(y) + [u < y - floor(y)]: below 2^53 the sum is exact, and from there on y is an integer.
+template <bool random>
+SORDINO_INLINE __m256d randomly(__m256d y, const std::uint64_t* words, std::size_t i) {
+    if constexpr (!random) return y;
     const __m256d low = _mm256_floor_pd(y);
-    const __m256i word = _mm256_srli_epi64(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(words)), 11);
+    const __m256i word =
+        _mm256_srli_epi64(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(words + i)), 11);
     const __m256d u = _mm256_mul_pd(to_double(word), _mm256_set1_pd(0x1p-53));
     const __m256d up = _mm256_cmp_pd(u, _mm256_sub_pd(y, low), _CMP_LT_OQ);
     return _mm256_add_pd(low, _mm256_and_pd(up, _mm256_set1_pd(1.0)));
@@ -81,12 +85,8 @@ SORDINO_TARGET std::size_t encode(const Real* values, const std::uint64_t* words
     std::size_t i = 0;
     for (; i + 8 <= count; i += 8) {
         fetch(values + i);
-        __m256d first = scaled(values + i);
-        __m256d second = scaled(values + i + 4);
-        if constexpr (random) {
-            first = randomly(first, words + i);
-            second = randomly(second, words + i + 4);
-        }
+        const __m256d first = randomly<random>(scaled(values + i), words, i);
+        const __m256d second = randomly<random>(scaled(values + i + 4), words, i + 4);
         const __m256 low = _mm256_castpd_ps(_mm256_add_pd(first, shift));
         const __m256 high = _mm256_castpd_ps(_mm256_add_pd(second, shift));
         // 0 2 8 10 | 4 6 12 14, in numbers of 32-bit words
@@ -110,8 +110,7 @@ SORDINO_TARGET std::size_t encode(const Real* values, const std::uint64_t* words
     std::size_t i = 0;
     for (; i + 4 <= count; i += 4) {
         fetch(values + i);
-        __m256d y = scaled(values + i);
-        if constexpr (random) y = randomly(y, words + i);
+        const __m256d y = randomly<random>(scaled(values + i), words, i);
         __m256i integers =
             _mm256_sub_epi64(_mm256_castpd_si256(_mm256_add_pd(y, shift)), _mm256_castpd_si256(shift));
         if (weighted) {
@@ -203,14 +202,14 @@ SORDINO_TARGET double square_sum(const Real* values, std::size_t count) {
 }
 
 SORDINO_TARGET void pack32(const std::uint32_t* lanes, std::uint8_t* out, std::size_t groups, unsigned bits) {
-    const int size = static_cast<int>(bits);
+    const auto size = static_cast<long long>(bits);
     const std::uint64_t ones = ~std::uint64_t{0} >> (64 - bits);
     const __m256i low = _mm256_set1_epi64x(static_cast<long long>(ones));
-    const __m256i high = _mm256_set1_epi64x(static_cast<long long>(ones << bits));
-    const __m128i gap = _mm_cvtsi32_si128(32 - size);
+    const __m256i high = _mm256_set1_epi64x(static_cast<long long>(std::uint64_t{ones << bits}));
+    const __m128i gap = _mm_cvtsi64_si128(32 - size);
     // Pairs of 2 * bits in each 128 bits, put together.
     const __m256i pair_right = _mm256_set_epi64x(64 - 2 * size, 0, 64 - 2 * size, 0);
-    const __m128i pair_left = _mm_cvtsi32_si128(2 * size);
+    const __m128i pair_left = _mm_cvtsi64_si128(2 * size);
     // Those, of 4 * bits, put together: over a word's end, or within the first word of each.
     const bool narrow = bits < 16;
     const __m256i right = narrow ? _mm256_set_epi64x(64, 64, 64 - 4 * size, 64)
@@ -224,17 +223,18 @@ SORDINO_TARGET void pack32(const std::uint32_t* lanes, std::uint8_t* out, std::s
         const __m256i second = _mm256_bsrli_epi128(pairs, 8);
         const __m256i fours =
             _mm256_or_si256(_mm256_srlv_epi64(pairs, pair_right), _mm256_sll_epi64(second, pair_left));
-        __m256i packed = fours;
+        auto* target = reinterpret_cast<__m256i*>(out);
         if (narrow) {
             const __m256i moved = _mm256_permute4x64_epi64(fours, 0xAA);  // 2, 2, 2, 2
             const __m256i first = _mm256_blend_epi32(_mm256_setzero_si256(), fours, 0x03);
-            packed = _mm256_or_si256(
-                first, _mm256_or_si256(_mm256_srlv_epi64(moved, right), _mm256_sllv_epi64(moved, left)));
+            const __m256i rest =
+                _mm256_or_si256(_mm256_srlv_epi64(moved, right), _mm256_sllv_epi64(moved, left));
+            _mm256_storeu_si256(target, _mm256_or_si256(first, rest));
         } else {
             const __m256i moved = _mm256_permute4x64_epi64(fours, 0xF8);  // 0, 2, 3, 3
-            packed = _mm256_or_si256(_mm256_srlv_epi64(fours, right), _mm256_sllv_epi64(moved, left));
+            _mm256_storeu_si256(
+                target, _mm256_or_si256(_mm256_srlv_epi64(fours, right), _mm256_sllv_epi64(moved, left)));
         }
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), packed);
     }
 }
 
@@ -305,7 +305,7 @@ void subtract64(const std::uint8_t* data, std::uint64_t* lanes, std::size_t grou
 }
 
 template <typename Real, typename Lane>
-constexpr Encoders<Real, Lane> encoders{nearest<Real, Lane>, stochastic<Real, Lane>};
+constexpr Encoders<Real, Lane> encoders{.nearest = nearest<Real, Lane>, .stochastic = stochastic<Real, Lane>};
 
 }  // namespace
 
@@ -315,10 +315,10 @@ const Backend avx2{
     .float_to_64 = encoders<float, std::uint64_t>,
     .double_to_32 = encoders<double, std::uint32_t>,
     .double_to_64 = encoders<double, std::uint64_t>,
-    .floats = {within, square_sum<float>},
-    .doubles = {within, square_sum<double>},
-    .pack32 = {pack32, unpack32<false>, unpack32<true>},
-    .pack64 = {pack64, add64, subtract64},
+    .floats = {.within = within, .square_sum = square_sum<float>},
+    .doubles = {.within = within, .square_sum = square_sum<double>},
+    .pack32 = {.pack = pack32, .add = unpack32<false>, .subtract = unpack32<true>},
+    .pack64 = {.pack = pack64, .add = add64, .subtract = subtract64},
     .integer_square_sum = integer_square_sum,
 };
 

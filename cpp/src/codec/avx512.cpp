@@ -39,12 +39,14 @@ struct Scaled {
 
     template <typename Real>
     SORDINO_INLINE __m512d operator()(const Real* values) const {
-        __m512d value = load(values);
+        const __m512d value = load(values);
         if constexpr (bounded) {
-            value = _mm512_mul_pd(value, factor);
-            value = _mm512_maskz_min_pd(0xFF, _mm512_maskz_max_pd(0xFF, value, low), high);
+            const __m512d shrunk = _mm512_mul_pd(value, factor);
+            const __m512d raised = _mm512_maskz_max_pd(0xFF, shrunk, low);
+            return _mm512_mul_pd(_mm512_maskz_min_pd(0xFF, raised, high), scale);
+        } else {
+            return _mm512_mul_pd(value, scale);
         }
-        return _mm512_mul_pd(value, scale);
     }
 };
 
@@ -61,10 +63,12 @@ SORDINO_INLINE __m512i integers64(__m512d values) {
     return _mm512_maskz_cvt_roundpd_epi64(0xFF, values, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
-// floor(y) + [u < y - floor(y)]: below 2^53 the sum is exact, and from there on y is an integer.
-SORDINO_INLINE __m512d randomly(__m512d y, const std::uint64_t* words) {
+// If `random`, floor(y) + [u < y - floor(y)]: below 2^53 the sum is exact, and from there on y is an integer.
+template <bool random>
+SORDINO_INLINE __m512d randomly(__m512d y, const std::uint64_t* words, std::size_t i) {
+    if constexpr (!random) return y;
     const __m512d low = _mm512_maskz_roundscale_pd(0xFF, y, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-    const __m512i word = _mm512_maskz_srli_epi64(0xFF, _mm512_loadu_si512(words), 11);
+    const __m512i word = _mm512_maskz_srli_epi64(0xFF, _mm512_loadu_si512(words + i), 11);
     const __m512d u = _mm512_mul_pd(_mm512_maskz_cvtepi64_pd(0xFF, word), _mm512_set1_pd(0x1p-53));
     const __mmask8 up = _mm512_cmp_pd_mask(u, _mm512_sub_pd(y, low), _CMP_LT_OQ);
     return _mm512_mask_add_pd(low, up, low, _mm512_set1_pd(1.0));
@@ -79,12 +83,8 @@ SORDINO_TARGET std::size_t encode(const Real* values, const std::uint64_t* words
     std::size_t i = 0;
     for (; i + 16 <= count; i += 16) {
         fetch(values + i);
-        __m512d first = scaled(values + i);
-        __m512d second = scaled(values + i + 8);
-        if constexpr (random) {
-            first = randomly(first, words + i);
-            second = randomly(second, words + i + 8);
-        }
+        const __m512d first = randomly<random>(scaled(values + i), words, i);
+        const __m512d second = randomly<random>(scaled(values + i + 8), words, i + 8);
         __m512i integers = integers32(first, second);
         if (weighted) integers = _mm512_mullo_epi32(integers, weight);
         _mm512_storeu_si512(lanes + i, integers);
@@ -101,8 +101,7 @@ SORDINO_TARGET std::size_t encode(const Real* values, const std::uint64_t* words
     std::size_t i = 0;
     for (; i + 8 <= count; i += 8) {
         fetch(values + i);
-        __m512d y = scaled(values + i);
-        if constexpr (random) y = randomly(y, words + i);
+        const __m512d y = randomly<random>(scaled(values + i), words, i);
         __m512i integers = integers64(y);
         if (weighted) integers = _mm512_mullo_epi64(integers, weight);
         _mm512_storeu_si512(lanes + i, integers);
@@ -187,7 +186,7 @@ SORDINO_TARGET double square_sum(const Real* values, std::size_t count) {
 struct Halves {
     __m512i right, left;
 
-    SORDINO_INLINE explicit Halves(int size)
+    SORDINO_INLINE explicit Halves(long long size)
         : right(_mm512_set_epi64(128 - size, 128 - size, 0, 0, 128 - size, 128 - size, 0, 0)),
           left(_mm512_set_epi64(64, size - 64, size - 64, 64, 64, size - 64, size - 64, 64)) {}
 
@@ -203,9 +202,9 @@ struct Quarters {
     __m512i right;
     __m128i left;
 
-    SORDINO_INLINE explicit Quarters(int size)
+    SORDINO_INLINE explicit Quarters(long long size)
         : right(_mm512_maskz_broadcast_i64x2(0xFF, _mm_set_epi64x(64 - size, 0))),
-          left(_mm_cvtsi32_si128(size)) {}
+          left(_mm_cvtsi64_si128(size)) {}
 
     SORDINO_INLINE __m512i operator()(__m512i elements) const {
         const __m512i second = _mm512_bsrli_epi128(elements, 8);
@@ -215,11 +214,11 @@ struct Quarters {
 };
 
 SORDINO_TARGET void pack32(const std::uint32_t* lanes, std::uint8_t* out, std::size_t groups, unsigned bits) {
-    const auto size = static_cast<int>(bits);
+    const auto size = static_cast<long long>(bits);
     const std::uint64_t mask = ~std::uint64_t{0} >> (64 - bits);
     const __m512i low = _mm512_set1_epi64(static_cast<long long>(mask));
-    const __m512i high = _mm512_set1_epi64(static_cast<long long>(mask << bits));
-    const __m128i gap = _mm_cvtsi32_si128(32 - size);
+    const __m512i high = _mm512_set1_epi64(static_cast<long long>(std::uint64_t{mask << bits}));
+    const __m128i gap = _mm_cvtsi64_si128(32 - size);
     const Quarters quarters(2 * size);
     const bool narrow = bits < 16;
     const Halves halves(narrow ? 128 : 4 * size);
@@ -255,7 +254,7 @@ SORDINO_TARGET void pack64(const std::uint64_t* lanes, std::uint8_t* out, std::s
         }
         return;
     }
-    const auto size = static_cast<int>(bits);
+    const auto size = static_cast<long long>(bits);
     const __m512i mask = _mm512_set1_epi64(static_cast<long long>(~std::uint64_t{0} >> (64 - bits)));
     const Quarters quarters(size);
     const Halves halves(2 * size);
@@ -267,8 +266,8 @@ SORDINO_TARGET void pack64(const std::uint64_t* lanes, std::uint8_t* out, std::s
     const __m512i before = _mm512_sub_epi64(from, _mm512_set1_epi64(1));
     const auto here = static_cast<__mmask8>(0x0FU << words);
     const auto next = static_cast<__mmask8>(0x0FU << (words + 1));
-    const __m128i left = _mm_cvtsi32_si128(static_cast<int>(shift));
-    const __m128i right = _mm_cvtsi32_si128(64 - static_cast<int>(shift));
+    const __m128i left = _mm_cvtsi64_si128(shift);
+    const __m128i right = _mm_cvtsi64_si128(64 - static_cast<long long>(shift));
     for (std::size_t g = 0; g < 2 * groups; ++g, lanes += 8, out += bits) {
         const __m512i raw = _mm512_and_si512(_mm512_loadu_si512(lanes), mask);
         const __m512i both = halves(quarters(raw));
@@ -362,7 +361,7 @@ SORDINO_TARGET SquareSum integer_square_sum(const std::uint32_t* lanes, std::siz
 }
 
 template <typename Real, typename Lane>
-constexpr Encoders<Real, Lane> encoders{nearest<Real, Lane>, stochastic<Real, Lane>};
+constexpr Encoders<Real, Lane> encoders{.nearest = nearest<Real, Lane>, .stochastic = stochastic<Real, Lane>};
 
 }  // namespace
 
@@ -372,10 +371,10 @@ const Backend avx512{
     .float_to_64 = encoders<float, std::uint64_t>,
     .double_to_32 = encoders<double, std::uint32_t>,
     .double_to_64 = encoders<double, std::uint64_t>,
-    .floats = {within, square_sum<float>},
-    .doubles = {within, square_sum<double>},
-    .pack32 = {pack32, unpack32<false>, unpack32<true>},
-    .pack64 = {pack64, unpack64<false>, unpack64<true>},
+    .floats = {.within = within, .square_sum = square_sum<float>},
+    .doubles = {.within = within, .square_sum = square_sum<double>},
+    .pack32 = {.pack = pack32, .add = unpack32<false>, .subtract = unpack32<true>},
+    .pack64 = {.pack = pack64, .add = unpack64<false>, .subtract = unpack64<true>},
     .integer_square_sum = integer_square_sum,
 };
 

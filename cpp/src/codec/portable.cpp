@@ -118,9 +118,10 @@ SquareSum integer_square_sum(const std::uint32_t* lanes, std::size_t count) {
 }
 
 template <typename Real, typename Lane>
-constexpr Encoders<Real, Lane> encoders{nearest<Real, Lane>, stochastic<Real, Lane>};
+constexpr Encoders<Real, Lane> encoders{.nearest = nearest<Real, Lane>, .stochastic = stochastic<Real, Lane>};
 template <typename Lane>
-constexpr Packers<Lane> packers{pack<Lane>, unpack<false, Lane>, unpack<true, Lane>};
+constexpr Packers<Lane> packers{
+    .pack = pack<Lane>, .add = unpack<false, Lane>, .subtract = unpack<true, Lane>};
 
 }  // namespace
 
@@ -130,8 +131,8 @@ const Backend portable{
     .float_to_64 = encoders<float, std::uint64_t>,
     .double_to_32 = encoders<double, std::uint32_t>,
     .double_to_64 = encoders<double, std::uint64_t>,
-    .floats = {within<float>, square_sum<float>},
-    .doubles = {within<double>, square_sum<double>},
+    .floats = {.within = within<float>, .square_sum = square_sum<float>},
+    .doubles = {.within = within<double>, .square_sum = square_sum<double>},
     .pack32 = packers<std::uint32_t>,
     .pack64 = packers<std::uint64_t>,
     .integer_square_sum = integer_square_sum,

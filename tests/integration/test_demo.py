@@ -60,6 +60,27 @@ def test_federated_model_of_the_demo_is_as_good_as_the_pooled_one(demo):
     assert repeat["train_objective_federated"] < repeat["train_objective_pooled"] + 0.02
 
 
+def test_private_run_of_the_demo_is_nearly_as_good_at_an_epsilon_of_six(demo):
+    plain, private = (json.loads((demo[0] / run / "metrics.json").read_text()) for run in ("run", "private"))
+    privacy = private["privacy"]
+    assert (privacy["unit"], privacy["delta"], privacy["epsilon_allowed"]) == ("patient", 1e-5, 6.0)
+    assert 5.7 < privacy["epsilon"] <= 6.0
+    areas = [found["simulation"]["test_auc_federated"]["mean"] for found in (plain, private)]
+    assert areas[0] - 0.04 < areas[1] <= 1.0
+    (repeat,) = private["secure_sums"]["repeats"]
+    assert repeat["test"]["auc_noise_deviation"] < 0.06
+    assert abs(repeat["test"]["auc"] - areas[1]) < 6 * repeat["test"]["auc_noise_deviation"]
+
+
+def test_demo_ends_with_the_epsilon_of_the_private_run(demo):
+    privacy = json.loads((demo[0] / "private" / "metrics.json").read_text())["privacy"]
+    told = demo[1].stdout
+    for label in ("secure sums without noise", "secure sums with noise"):
+        (line,) = [line for line in told.splitlines() if label in line]
+        assert 0.9 < float(line.split("│")[2]) <= 1.0
+    assert f"epsilon {privacy['epsilon']:.4f} at delta 1e-05 for one patient of one hospital" in told
+
+
 def test_hospitals_of_the_demo_differ_in_size_and_in_case_mix(demo):
     sick = {}
     for name, size in SIZES.items():

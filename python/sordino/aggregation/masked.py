@@ -39,7 +39,7 @@ from sordino.protocol.keys import Identity, Roster, draw_secret
 from sordino.protocol.noise import Guard
 from sordino.protocol.policy import Floor, Policy
 from sordino.protocol.secret import SECRET_BYTES
-from sordino.protocol.site import Site, Task
+from sordino.protocol.site import DATASET, Site, Task
 
 SIMULATION_FLOOR = Floor(
     min_colluders=0,
@@ -86,6 +86,7 @@ class MaskedAggregator(Aggregator):
         self._groups = {name: frozenset((groups or {}).get(name, ())) | ONLY_EVERYONE for name in sites}
         self._directory = directory
         identities = {name: self._identity(name) for name in self.sites}
+        self._journals = {name: self._journal(name) for name in self.sites}
         roster = Roster({name: identity.public_key for name, identity in identities.items()})
         # Sites answer side by side, each on a core of its own: one's kernels run while another's Python does.
         self._workers = _core.default_threads()
@@ -94,7 +95,7 @@ class MaskedAggregator(Aggregator):
                 identity,
                 roster,
                 floor,
-                self._journal(name),
+                self._journals[name],
                 groups=tuple(self._groups[name]),
                 schema=(schemas or {}).get(name, b""),
                 guard=BudgetGuard(None) if guard is None else guard(name),
@@ -115,6 +116,15 @@ class MaskedAggregator(Aggregator):
     def faults(self) -> tuple[Fault, ...]:
         """What peers did wrong in this session."""
         return self._coordinator.faults
+
+    @property
+    def charges(self) -> Mapping[str, Mapping[bytes, int]]:
+        """By site: how often each price was charged for its data, as its own journal has it."""
+        charged = {}
+        for name, journal in self._journals.items():
+            with journal.open() as book:
+                charged[name] = dict(book.index.asked(DATASET).charges)
+        return charged
 
     @property
     def able(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import typer
 from sordino.cli.app import YOU_ERRED, app, tell_error, tell_warning
 
 if TYPE_CHECKING:
+    from sordino.federated.private.plan import NoisePlanned
     from sordino.federated.study.prepared import Prepared
 
 StudyPath = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")]
@@ -43,8 +44,8 @@ def summary(prepared: Prepared) -> str:
     policy, training = prepared.policy, prepared.training
     tolerated = max(policy.tolerated(policy.sites), 0)
     sums = len(training.turns()) * prepared.study.repeats
-    update = training.fedavg.question()
-    bits = next(block.fraction_bits for block in update.blocks if block.name == "change")
+    update = policy.question(training.trainer.kind)
+    bits = update.blocks[0].fraction_bits
     size = (update.lanes * policy.bits + 7) // 8
     return (
         f"{prepared.study.name}: ready to run\n"
@@ -53,4 +54,28 @@ def summary(prepared: Prepared) -> str:
         f"{policy.colluders} may collude with the coordinator\n"
         f"  {update.lanes} lanes of {policy.bits} bits: {size:,} bytes of masked numbers a round and site, "
         f"resolution 2^-{bits}"
+        + (f"\n{privacy_summary(prepared, prepared.privacy)}" if prepared.privacy is not None else "")
     )
+
+
+def privacy_summary(prepared: Prepared, planned: NoisePlanned) -> str:
+    """What the noise costs and does, in a few lines."""
+    from sordino.federated.study.prepared import training_patients
+
+    terms, guarantee = planned.terms, planned.guarantee
+    whole = (
+        f"  privacy of one {terms.unit}: epsilon {guarantee.epsilon:.4g} at delta {guarantee.delta:g}, "
+        f"{terms.spare_rounds} spare rounds included"
+    )
+    lines = [whole]
+    lines += [
+        f"    {kind}: {planned.times[kind]} times, noise multiplier {multiplier:.4g}, epsilon "
+        f"{planned.epsilon_of(kind):.4g} each"
+        for kind, multiplier in planned.multipliers.items()
+    ]
+    patients = training_patients(prepared.study, prepared.cohort) * terms.sampling_rate
+    length = planned.noise_to_clip(prepared.training.trainer.kind, patients)
+    lines.append(
+        f"    over {patients:,.0f} patients a step's noise is {length:.3g} times as long as the clip"
+    )
+    return "\n".join(lines)

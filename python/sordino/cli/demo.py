@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ACCEPTED = (
     'This study says across_rounds = "accept": there is no noise, so whoever holds the sums of two rounds '
     "that differ by one hospital could work out what it sent in them, as after the dropouts above. "
-    "Within a round nobody can. Noise, which closes this too, is another setting and not used here."
+    "Within a round nobody can. Noise closes this too, and bounds what the model says of any patient."
 )
 
 
@@ -80,7 +80,8 @@ def demo(
             folder.mkdir(parents=True, exist_ok=True)
         typer.echo("569 patients of scikit-learn's breast-cancer set, spread unevenly over seven hospitals.")
         typer.echo("They train one model by secure sums; the coordinator sees masked numbers and the sum.\n")
-        prepared = prepare(write_demonstration(folder))
+        study, private = write_demonstration(folder)
+        prepared = prepare(study)
         watched = Watched()
         with progress("demo", losses=True) as show:
 
@@ -91,9 +92,40 @@ def demo(
 
             run_study(prepared, folder / "run", watch=watch)
         _report(prepared, folder / "run", watched)
+        typer.echo("\nThe same study once more, with noise in every sum, and the same hospitals vanishing.\n")
+        noised = prepare(private)
+        with progress("demo, private", losses=True) as show:
+            run_study(noised, folder / "private", watch=show)
+        _report_noise(folder)
     typer.echo(f"\n{time.perf_counter() - started:.1f} s in all." + (f" Results in {out}." if out else ""))
     if watched.equal != watched.sums:
         raise StateError(f"{watched.sums - watched.equal} secure sums differ from the plain ones")
+
+
+def _report_noise(folder: Path) -> None:
+    """AUC with and without noise, and the epsilon of the whole private run."""
+    import msgspec
+    from rich.console import Console
+    from rich.table import Table
+
+    plain, private = (
+        msgspec.json.decode((folder / run / "metrics.json").read_bytes()) for run in ("run", "private")
+    )
+    console = Console(soft_wrap=True, highlight=False)
+    models = Table(title="AUC on the held-out patients, without and with noise")
+    models.add_column("trained by")
+    models.add_column("AUC", justify="right")
+    for label, found in (("secure sums without noise", plain), ("secure sums with noise", private)):
+        models.add_row(label, f"{found['simulation']['test_auc_federated']['mean']:.4f}")
+    console.print(models)
+    test, privacy = private["secure_sums"]["repeats"][0]["test"], private["privacy"]
+    console.print(
+        f"From noised histograms: {test['auc']:.4f}, give or take {test['auc_noise_deviation']:.4f}"
+    )
+    console.print(
+        f"All {len(privacy['epsilon_after_sum'])} noised sums, scaling and test included: epsilon "
+        f"{privacy['epsilon']:.4f} at delta {privacy['delta']:g} for one patient of one hospital"
+    )
 
 
 def _report(prepared: Prepared, results: Path, watched: Watched) -> None:

@@ -60,6 +60,7 @@ algorithm = "fedavg"
 
 [test]
 fraction = 0.2               # of each class at every site; or ids = ["P017", "P023"]
+# draw = "class"             # as many of each class; or "patient", each by chance, as always with [privacy]
 # seed = 0
 # repeats = 1                # splits to train and test on; three or more give intervals
 # bins = 100                 # of the histograms that the AUC is made from
@@ -77,6 +78,20 @@ across_rounds = "freeze"
 # max_patients = 10000       # public bound on the patients of one site
 # update_clip = 16.0         # bound on the change of a parameter in one round
 # fraction_bits = 30         # resolution 2^-30 of such a change, if 64 bits allow
+
+# Noise in every sum, so that the whole run says little of any one patient; then leave out across_rounds.
+# [privacy]
+# unit = "patient"           # or "patient-local", each site by itself, or "site"
+# epsilon = 6.0              # of the whole run
+# delta = 1e-5
+# clip = 1.0                 # L2 norm of one patient's gradient
+# sampling_rate = 1.0        # chance of a patient to be in a step
+# target_quantile = 0.5      # move the clip to this quantile of the norms
+# clip_rate = 0.2
+# statistics_share = 0.25    # of the budget, for standardisation
+# evaluation_share = 0.25    # of the budget, for the test
+# spare_rounds = 1           # room for rounds that are aborted
+# ranges = {}                # feature = [low, high], for all features, where that is public knowledge
 
 # Simulated dropouts: who is lost in which round of training, and from which message on.
 # [[dropouts]]

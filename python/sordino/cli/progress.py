@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from sordino.federated.course import Summed
     from sordino.federated.study.run import Progress, Watcher
 
+_TRAINING = ("fedavg", "gradient", "update", "local")
+
 _STEPS = {
     "advertise": "was never there",
     "seal": "vanished during set-up",
@@ -37,17 +39,18 @@ def progress(name: str, *, losses: bool = False) -> Iterator[Watcher]:
         TextColumn(name, markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("sums"),
+        TextColumn("sums{task.fields[spent]}"),
         TimeRemainingColumn(),
         console=console,
         transient=True,
     )
     told = _Told(lambda line: console.print(line, markup=False, highlight=False), losses=losses, tenths=False)
     with bar:
-        task = bar.add_task(name, total=None)
+        task = bar.add_task(name, total=None, spent="")
 
         def watch(now: Progress) -> None:
-            bar.update(task, total=now.total, completed=now.done)
+            spent = "" if now.epsilon is None else f", epsilon {now.epsilon:.4g}"
+            bar.update(task, total=now.total, completed=now.done, spent=spent)
             told(now)
 
         yield watch
@@ -69,7 +72,8 @@ class _Told:
         if self._losses:
             self._tell_losses(now, now.event)
         if self._tenths and (now.done == now.total or now.done % max(1, now.total // 10) == 0):
-            self._say(f"  {now.done} of {now.total} sums")
+            spent = "" if now.epsilon is None else f", epsilon {now.epsilon:.4g} so far"
+            self._say(f"  {now.done} of {now.total} sums{spent}")
 
     def _tell_losses(self, now: Progress, event: Summed) -> None:
         lost = dict(event.total.dropped) | dict.fromkeys(event.total.vanished, "confirm")
@@ -82,4 +86,4 @@ class _Told:
 
 def _round(now: Progress) -> str:
     turn = now.event.turn
-    return f"round {turn.number}" if turn.stage.kind == "fedavg" else turn.stage.kind
+    return f"round {turn.number}" if turn.stage.kind in _TRAINING else turn.stage.kind

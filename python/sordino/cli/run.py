@@ -44,6 +44,11 @@ def run(
     found = msgspec.json.decode((out / "metrics.json").read_bytes())
     typer.echo(f"{prepared.study.name}: {found['secure_sums']['made']} secure sums made; results in {out}")
     _tell("test AUC, from secure sums", found["secure_sums"].get("test_auc"))
+    if privacy := found.get("privacy"):
+        typer.echo(
+            f"  privacy of one {privacy['unit']}: epsilon {privacy['epsilon']:.4g} at delta "
+            f"{privacy['delta']:g}, of {privacy['epsilon_allowed']:g} allowed"
+        )
     simulation = found.get("simulation", {})
     _tell("test AUC of the same model on the pooled rows", simulation.get("test_auc_pooled"))
     _tell("test AUC, federated minus pooled", simulation.get("test_auc_difference"))

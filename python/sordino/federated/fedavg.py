@@ -78,19 +78,23 @@ class FedAvg:
 
     def contribute(self, site: Site, known: Arrays) -> Contribution:
         """The site's change of the parameters and its mean loss before it."""
-        features = standardised(site.features, known)
-        start, rates = known["parameters"], self.model.rates(float(known["learning_rate"][0]))
-        parameters = start.copy()
-        # Overflow shows as infinity or NaN, which the check below names.
-        with np.errstate(over="ignore", invalid="ignore"):
-            loss = self.model.loss(start, features, site.target)
-            for rows in self._batches(site.name, len(site.target), int(known["round"][0])):
-                parameters -= rates * self.model.gradient(parameters, features[rows], site.target[rows])
-            change = parameters - start
+        change, loss = self.train(site, known)
         self._check(site, change)
         return Contribution(
             {"change": change, "loss": np.array([min(loss, LOSS_CLIP)])}, weight=len(site.target)
         )
+
+    def train(self, site: Site, known: Arrays) -> tuple[Vector, float]:
+        """The change of the parameters, shape (model.size,), and the mean loss before it; neither checked."""
+        features = standardised(site.features, known)
+        start, rates = known["parameters"], self.model.rates(float(known["learning_rate"][0]))
+        parameters = start.copy()
+        # Overflow shows as infinity or NaN, which `contribute` names.
+        with np.errstate(over="ignore", invalid="ignore"):
+            loss = self.model.loss(start, features, site.target)
+            for rows in self._batches(site.name, len(site.target), int(known["round"][0])):
+                parameters -= rates * self.model.gradient(parameters, features[rows], site.target[rows])
+            return parameters - start, loss
 
     def advance(self, state: Arrays, total: Aggregate) -> Arrays:
         """Moves `parameters` by the mean change, and by a part of the last step if there is momentum."""

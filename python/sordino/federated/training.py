@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
 
 from sordino.federated.arrays import Arrays
 from sordino.federated.course import Turn, course
 from sordino.federated.curvature import Curvature
 from sordino.federated.evaluation import Evaluation
 from sordino.federated.fedavg import FedAvg
+from sordino.federated.private.answer import Answering
+from sordino.federated.private.averaging import LocalTraining, UpdateAveraging
+from sordino.federated.private.clipping import ClipRule
+from sordino.federated.private.descent import Descent
+from sordino.federated.private.evaluation import PrivateEvaluation
+from sordino.federated.private.plan import Demand
+from sordino.federated.private.scaling import Magnitudes, PrivateMeans, Spreads
+from sordino.federated.private.terms import PrivateTerms
 from sordino.federated.scaling import Means, Units, Variances
 from sordino.federated.stage import Stage
 from sordino.models.logistic import Logistic
+from sordino.protocol.noise import Noise
 from sordino.protocol.policy import Question
+
+Trainer: TypeAlias = FedAvg | Descent | UpdateAveraging | LocalTraining
 
 
 @dataclass(frozen=True)
 class Training:
-    """A logistic model trained by federated averaging.
+    """A logistic model trained by federated averaging, or privately.
 
     sites, max_patients  public bounds: sites of the roster, patients of any one site
-    rounds               rounds of federated averaging
-    learning_rate        None: from a secure sum of the sites' curvatures
+    rounds               rounds of training
+    learning_rate        None: from a secure sum of the sites' curvatures; with `private` 4 / (columns + 1),
+                         a safe step for standardised features, since that sum would cost privacy
     standardise          whether mean and standard deviation come first, by secure sums
     bins                 histogram bins of the evaluation on held-out patients; None for no evaluation
+    private              the terms of a private training; None for one without noise
+    noise                by kind of question, once it is planned
     The rest is as in `FedAvg` and `Logistic`.
     """
 
@@ -41,6 +59,8 @@ class Training:
     wanted_bits: int = 30
     seed: int = 0
     bins: int | None = None
+    private: PrivateTerms | None = None
+    noise: Mapping[str, Noise] = field(default_factory=dict)
 
     @property
     def model(self) -> Logistic:
@@ -49,7 +69,7 @@ class Training:
 
     @property
     def fedavg(self) -> FedAvg:
-        """The algorithm that trains it."""
+        """Federated averaging, without noise."""
         return FedAvg(
             self.model,
             sites=self.sites,
@@ -62,8 +82,30 @@ class Training:
             seed=self.seed,
         )
 
+    @property
+    def trainer(self) -> Trainer:
+        """The algorithm that trains it."""
+        if self.private is None:
+            return self.fedavg
+        answering, rule = self._answering(self.private), self._clip_rule(self.private)
+        if self.private.unit == "site":
+            return UpdateAveraging(self.fedavg, answering, rule)
+        if self.private.unit == "patient-local":
+            return LocalTraining(
+                self.fedavg, answering, clip=self.private.clip, sampling_rate=self.private.sampling_rate
+            )
+        return Descent(
+            self.model,
+            answering,
+            rule,
+            sampling_rate=self.private.sampling_rate,
+            momentum=self.momentum,
+        )
+
     def stages(self) -> tuple[tuple[Stage, int], ...]:
         """The stages in order and how many sums each makes. Raises `PolicyError` for what cannot fit."""
+        if self.private is not None:
+            return (*self._statistics(self.private), (self.trainer, self.rounds), *self._tests(self.private))
         stages: list[tuple[Stage, int]] = []
         if self.standardise:
             bounds = self.columns, self.sites, self.max_patients
@@ -87,9 +129,58 @@ class Training:
         return course(*self.stages())
 
     def questions(self) -> tuple[Question, ...]:
-        """The plan of questions that a policy has to allow."""
+        """The plan of questions that a policy has to allow, without noise."""
         return tuple(stage.question() for stage, _ in self.stages())
+
+    def demands(self, repeats: int = 1) -> tuple[Demand, ...]:
+        """What a private training asks of its budget, over so many repeats and with the spare rounds."""
+        if self.private is None:
+            return ()
+        terms, statistics = self.private, self._statistics(self.private)
+        local = self.local_steps if terms.unit == "patient-local" else 1
+        return (
+            *(
+                Demand(stage.question(), repeats, terms.statistics_share / len(statistics))
+                for stage, _ in statistics
+            ),
+            Demand(
+                self.trainer.question(),
+                repeats * self.rounds + terms.spare_rounds,
+                sampling_rate=terms.sampling_rate,
+                local_steps=local,
+            ),
+            *(Demand(stage.question(), repeats, terms.evaluation_share) for stage, _ in self._tests(terms)),
+        )
 
     def initial(self) -> Arrays:
         """The state before the first sum."""
-        return self.fedavg.initial(self.learning_rate)
+        if self.private is None:
+            return self.fedavg.initial(self.learning_rate)
+        rate = 4.0 / (self.columns + 1) if self.learning_rate is None else self.learning_rate
+        state = {
+            **self.fedavg.initial(rate),
+            "clip": np.array([self.private.clip]),
+            "counted": np.zeros(2),
+        }
+        if self.standardise and self.private.ranges is not None:
+            low, high = np.array(self.private.ranges).T
+            state |= {"centre": (low + high) / 2.0, "unit": (high - low) / 2.0}
+        return state
+
+    def _answering(self, terms: PrivateTerms) -> Answering:
+        return Answering(terms.unit, self.sites, self.max_patients, self.noise)
+
+    def _clip_rule(self, terms: PrivateTerms) -> ClipRule:
+        return ClipRule(terms.clip, terms.target_quantile, terms.clip_rate)
+
+    def _statistics(self, terms: PrivateTerms) -> tuple[tuple[Stage, int], ...]:
+        if not self.standardise:
+            return ()
+        answering = self._answering(terms)
+        first = () if terms.ranges is not None else ((Magnitudes(self.columns, answering), 1),)
+        return (*first, (PrivateMeans(self.columns, answering), 1), (Spreads(self.columns, answering), 1))
+
+    def _tests(self, terms: PrivateTerms) -> tuple[tuple[Stage, int], ...]:
+        if self.bins is None:
+            return ()
+        return ((PrivateEvaluation(self.model, self._answering(terms), self.bins), 1),)

@@ -49,6 +49,15 @@ class Logistic:
         gradient[:-1] += self.l2 * parameters[:-1]
         return gradient
 
+    def gradients(self, parameters: Vector, features: Matrix, target: Vector) -> Matrix:
+        """Each patient's gradient of the log loss, (p - y) [x, 1], shape (patients, columns + 1)."""
+        residual = self.probability(parameters, features) - target
+        return np.column_stack([residual[:, np.newaxis] * features, residual])
+
+    def penalty_gradient(self, parameters: Vector) -> Vector:
+        """l2 times the coefficients, zero for the intercept."""
+        return np.append(self.l2 * parameters[:-1], 0.0)
+
     def objective(self, parameters: Vector, features: Matrix, target: Vector) -> float:
         """Mean log loss plus the penalty: what training minimises."""
         penalty: float = 0.5 * self.l2 * float(parameters[:-1] @ parameters[:-1])

@@ -32,6 +32,12 @@ class Model(Protocol):
     def gradient(self, parameters: Vector, features: Matrix, target: Vector) -> Vector:
         """Gradient of the mean loss plus the penalty, shape (size,)."""
 
+    def gradients(self, parameters: Vector, features: Matrix, target: Vector) -> Matrix:
+        """Each patient's gradient of its own loss, without the penalty, shape (patients, size)."""
+
+    def penalty_gradient(self, parameters: Vector) -> Vector:
+        """Gradient of the penalty, shape (size,)."""
+
     def curvature(self, features: Matrix) -> float:
         """A bound on the second derivative of the mean loss in any direction of the coefficients."""
 

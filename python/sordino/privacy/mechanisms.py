@@ -133,17 +133,45 @@ def wrap_probability(lanes: int) -> float:
 
 
 def plan_with_noise(
-    plan: Sequence[Question], unit: Unit, multipliers: Mapping[str, float], **terms: Any
+    plan: Sequence[Question],
+    unit: Unit,
+    multipliers: Mapping[str, float],
+    *,
+    rates: Mapping[str, float] | None = None,
+    local_steps: Mapping[str, int] | None = None,
+    **terms: Any,
 ) -> Policy:
     """A policy over these questions, each with noise of so many times its joint sensitivity.
 
     multipliers    by kind: standard deviation of the honest survivors' noise over the L2 norm of what one
-                   unit can add to all lanes
+                   unit can add to all lanes; with "patient-local", of what each site draws by itself
+    rates          by kind: probability with which a patient is in a round, 1 where nothing is said
+    local_steps    by kind, for "patient-local": steps that a site takes by itself in one round, 1 by default
     terms          as in `plan_policy`, without `plan`, `across_rounds` and `chain`
 
     Weight lanes are scaled to a quarter of the blocks' sensitivity, so a count costs 3 % of the noise. Raises
     `PolicyError` where a part of the noise cannot be drawn, or the lanes cannot hold it.
     """
+    if unit == "patient-local":
+        # Whose noise is whose own needs no room for it, and nothing of it is ever taken off.
+        return plan_policy(
+            plan=[
+                replace(
+                    question,
+                    saturate=True,
+                    noise=Noise(
+                        unit=unit,
+                        sensitivity=1,
+                        sampling_rate=(rates or {}).get(question.kind, 1.0),
+                        local_steps=(local_steps or {}).get(question.kind, 1),
+                        local_sigma=multipliers[question.kind],
+                    ),
+                )
+                for question in plan
+            ],
+            across_rounds="noise",
+            **terms,
+        )
     scaled = [
         replace(question, saturate=True, weight_scale=count_scale(question), noise=None) for question in plan
     ]
@@ -157,7 +185,13 @@ def plan_with_noise(
         squared = sensitivity(question, unit)
         sigma = multipliers[question.kind] * sqrt_up(squared)
         check_parts(chained, question.kind, sigma)
-        noise = Noise(unit=unit, sensitivity=squared, sigma=sigma, tail=tail_of(chained, sigma))
+        noise = Noise(
+            unit=unit,
+            sensitivity=squared,
+            sigma=sigma,
+            tail=tail_of(chained, sigma),
+            sampling_rate=(rates or {}).get(question.kind, 1.0),
+        )
         noisy.append(replace(question, noise=noise))
     return replace(
         chained, plan=tuple(noisy), across_rounds="noise", bits=required_bits(noisy, chained.sites)

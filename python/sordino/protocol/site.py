@@ -52,6 +52,10 @@ MAX_SKIPPED_ROUNDS = 2_000
 """The most rounds that a site steps its pair secrets forward at once."""
 
 
+DATASET = "default"
+"""The name of the data where an operator gives none."""
+
+
 class Task(NamedTuple):
     """What a round asks of a site, checked; `participants` include the site itself."""
 
@@ -84,7 +88,7 @@ class Site:
         floor: Floor,
         journal: Journal,
         *,
-        dataset: str = "default",
+        dataset: str = DATASET,
         groups: Sequence[str] = (),
         schema: bytes = b"",
         guard: Guard | None = None,

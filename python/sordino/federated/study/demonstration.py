@@ -34,17 +34,16 @@ l2 = 0.02
 
 [training]
 algorithm = "fedavg"
-rounds = 30
-local_steps = 2
+{training}
 
 [test]
 fraction = 0.25
+draw = "patient"
 seed = 0
 
 [policy]
-across_rounds = "accept"
-max_patients = 1000
-
+{across}max_patients = 1000
+{privacy}
 # A hospital vanishes before its upload, and is back in the next round.
 [[dropouts]]
 round = 6
@@ -70,12 +69,34 @@ step = "confirm"
 
 [simulation]
 compare_pooled = true
-compare_plain = true
-"""
+{compare}"""
+
+_WITHOUT_NOISE = {
+    "training": "rounds = 30\nlocal_steps = 2",
+    "across": 'across_rounds = "accept"\n',
+    "privacy": "",
+    "compare": "compare_plain = true\n",
+}
+_WITH_NOISE = {
+    "training": "rounds = 20\nlearning_rate = 0.5",
+    "across": "",
+    "privacy": """
+# Noise in every sum: what any of them, and all together, say about one patient is bounded.
+[privacy]
+unit = "patient"
+epsilon = 6.0
+delta = 1e-5
+clip = 1.0
+""",
+    "compare": "",
+}
 
 
-def write_demonstration(folder: Path) -> Path:
-    """Write a CSV file for each hospital and the study file to `folder`; return the latter's path."""
+def write_demonstration(folder: Path) -> tuple[Path, Path]:
+    """Write a CSV file for each hospital and two study files to `folder`: without noise, and with.
+
+    Returns the paths of the latter.
+    """
     from sklearn.datasets import load_breast_cancer
 
     patients = load_breast_cancer()
@@ -92,7 +113,9 @@ def write_demonstration(folder: Path) -> Path:
                 label = patients.target_names[patients.target[row]]
                 writer.writerow([f"P{row:03d}", *patients.data[row].tolist(), label])
         start += size
-    study = folder / "study.toml"
     sites = "".join(f'[[sites]]\nname = "{name}"\npath = "{name}.csv"\n\n' for name in SIZES)
-    study.write_text(_STUDY.format(patients=start, study=study.name, sites=sites), encoding="utf-8")
-    return study
+    studies = folder / "study.toml", folder / "private.toml"
+    for study, parts in zip(studies, (_WITHOUT_NOISE, _WITH_NOISE), strict=True):
+        text = _STUDY.format(patients=start, study=study.name, sites=sites, **parts)
+        study.write_text(text, encoding="utf-8")
+    return studies

@@ -27,6 +27,7 @@ class Checkpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     state     the state before it, packed
     results   what the finished repeats came to
     sums      sums made so far, and how many of them were compared with a plain one
+    epsilons  of a private study, after each of them
     """
 
     study: bytes
@@ -39,12 +40,13 @@ class Checkpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sums: int = 0
     compared: int = 0
     equal: int = 0
+    epsilons: list[float] = []
 
     def arrays(self) -> dict[str, Any]:
         """The state, unpacked."""
         return unpack_arrays(self.state)
 
-    def moved(self, *, position: int, state: Arrays, **counts: int) -> Checkpoint:
+    def moved(self, *, position: int, state: Arrays, **counts: Any) -> Checkpoint:
         """The checkpoint after one more sum."""
         return msgspec.structs.replace(self, position=position, state=pack_arrays(state), **counts)
 

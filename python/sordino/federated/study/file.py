@@ -20,6 +20,7 @@ from msgspec import Meta, Struct, inspect
 
 from sordino.aggregation.base import Step
 from sordino.errors import ConfigError
+from sordino.federated.study.privacy_table import PrivacyTable, privacy_faults
 from sordino.protocol.policy import AcrossRounds, Name
 
 FilePath = Annotated[str, Meta(min_length=1, description="the path of a .csv or .csv.gz file")]
@@ -99,15 +100,18 @@ class HeldOutTable(Struct, frozen=True, kw_only=True):
 
     fraction: Fraction | None = None
     ids: Ids | None = None
+    draw: Annotated[Literal["class", "patient"], Meta(description='"class" or "patient"')] | None = None
     seed: Seed = 0
     repeats: Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")] = 1
-    bins: Annotated[int, Meta(ge=2, le=100_000, description="a whole number from 2 to 100,000")] = 100
+    bins: Annotated[int, Meta(ge=2, le=100_000, description="a whole number from 2 to 100,000")] | None = None
 
 
 class PolicyTable(Struct, frozen=True, kw_only=True):
     """Table [policy]: the terms of the secure sums; what is left out is planned."""
 
-    across_rounds: Annotated[AcrossRounds, Meta(description='"freeze" or "accept"')]
+    across_rounds: (
+        Annotated[AcrossRounds, Meta(description='"freeze" or "accept", or with [privacy] "noise"')] | None
+    ) = None
     min_cohort: SiteCount | None = None
     threshold: SiteCount | None = None
     colluders: SiteCount | None = None
@@ -146,7 +150,8 @@ class StudyFile(Struct, frozen=True, kw_only=True):
     name: PlainName
     data: Data
     sites: list[SiteEntry]
-    policy: PolicyTable
+    policy: PolicyTable = PolicyTable()
+    privacy: PrivacyTable | None = None
     model: ModelTable = ModelTable()
     training: TrainingTable = TrainingTable()
     test: HeldOutTable | None = None
@@ -157,6 +162,19 @@ class StudyFile(Struct, frozen=True, kw_only=True):
     def site_names(self) -> tuple[str, ...]:
         """The roster, sorted."""
         return tuple(sorted(site.name for site in self.sites))
+
+    @property
+    def bins(self) -> int | None:
+        """Of the evaluation's histograms: 100, with noise 20, unless the file says; None without a test."""
+        if self.test is None:
+            return None
+        return self.test.bins or (100 if self.privacy is None else 20)
+
+    @property
+    def draw(self) -> Literal["class", "patient"]:
+        """How held-out patients are drawn: by class, with noise each patient by itself."""
+        given = self.test.draw if self.test else None
+        return given or ("class" if self.privacy is None else "patient")
 
     @property
     def repeats(self) -> int:
@@ -273,6 +291,7 @@ def _contradictions(study: StudyFile) -> list[str]:
         *_column_faults(study),
         *_test_faults(study),
         *_dropout_faults(study),
+        *privacy_faults(study),
     ]
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from sordino.errors import ConfigError, PolicyError
+from sordino.errors import ConfigError, PolicyError, PrivacyError
 from sordino.federated.course import ATTEMPTS
+from sordino.federated.private.plan import NoisePlanned, plan_noise
 from sordino.federated.site import Site
 from sordino.federated.study.cohort import Cohort, examine_cohort
 from sordino.federated.study.file import StudyFile, examine_study
-from sordino.federated.study.split import drawn, named
+from sordino.federated.study.privacy_table import range_faults, sample_faults
+from sordino.federated.study.split import drawn, drawn_apart, named
 from sordino.federated.training import Training
 from sordino.protocol.encoding import digest
 from sordino.protocol.policy import MAX_ROUNDS, Policy, plan_policy
@@ -23,12 +26,16 @@ from sordino.protocol.policy import MAX_ROUNDS, Policy, plan_policy
 
 @dataclass(frozen=True, repr=False)
 class Prepared:
-    """Everything that a run needs; nothing in it changes while it runs."""
+    """Everything that a run needs; nothing in it changes while it runs.
+
+    privacy   the noise of a private study, and what its run costs at most; None without [privacy]
+    """
 
     study: StudyFile
     cohort: Cohort
     training: Training
     policy: Policy
+    privacy: NoisePlanned | None = None
 
     @property
     def digest(self) -> bytes:
@@ -48,6 +55,10 @@ class Prepared:
                 held_out = np.zeros(len(patients.target), dtype=np.bool_)
             elif test.ids is not None:
                 held_out = named(patients.ids, [str(one) for one in test.ids])
+            elif self.study.draw == "patient":
+                held_out = drawn_apart(
+                    name, patients.ids, fraction=test.fraction or 0.0, seed=test.seed + repeat
+                )
             else:
                 fraction = test.fraction or 0.0
                 held_out = drawn(name, patients.target, fraction=fraction, seed=test.seed + repeat)
@@ -92,26 +103,48 @@ def examine(path: Path, data: Path | None = None) -> tuple[Prepared | None, Find
         cohort, faults = examine_cohort(study, path.parent, data)
     if cohort is not None:
         columns = len(cohort.schema.features)
+        faults += [f"{path}: {fault}" for fault in _private_faults(study, cohort)]
+    if cohort is None and study.privacy is not None:
+        # The noise hangs on the number of features, which the files may have to tell.
+        return None, Findings(tuple(faults), ())
     try:
         # Bounds of the policy do not hang on the rows, so they are told along with faults of the rows.
-        training = _training(study, columns)
-        policy = _policy(study, training, cohort.schema.digest if cohort else b"")
+        training = _training(study, columns, cohort.schema.features if cohort else None)
+        policy, privacy = _policy(study, training, cohort.schema.digest if cohort else b"")
     except PolicyError as error:
         return None, Findings((*faults, f"{path}: policy: {error}"), ())
-    warnings = _warnings(study, policy)
+    except PrivacyError as error:
+        return None, Findings((*faults, f"{path}: privacy: {error}"), ())
+    if privacy is not None:
+        training = replace(
+            training, noise={one.kind: one.noise for one in policy.plan if one.noise is not None}
+        )
+    warnings = (*_warnings(study, policy), *_noise_warnings(study, training, privacy, cohort))
     if cohort is None or faults:
         return None, Findings(tuple(faults), warnings)
-    return Prepared(study, cohort, training, policy), Findings((), (*cohort.warnings, *warnings))
+    warnings = (*cohort.warnings, *warnings)
+    return Prepared(study, cohort, training, policy, privacy), Findings((), warnings)
 
 
-def _training(study: StudyFile, columns: int) -> Training:
+def _private_faults(study: StudyFile, cohort: Cohort) -> list[str]:
+    if study.privacy is None:
+        return []
+    patients = sum(len(rows.target) for rows in cohort.sites.values())
+    return [
+        *range_faults(study.privacy, cohort.schema.features),
+        *sample_faults(study.privacy, patients),
+    ]
+
+
+def _training(study: StudyFile, columns: int, features: tuple[str, ...] | None) -> Training:
     rate = study.training.learning_rate
+    rounds = study.training.rounds
     return Training(
         columns=columns,
         sites=len(study.sites),
         max_patients=study.policy.max_patients,
         l2=study.model.l2,
-        rounds=study.training.rounds,
+        rounds=rounds,
         local_steps=study.training.local_steps,
         batch_size=study.training.batch_size,
         learning_rate=None if isinstance(rate, str) else rate,
@@ -120,28 +153,65 @@ def _training(study: StudyFile, columns: int) -> Training:
         clip=study.policy.update_clip,
         wanted_bits=study.policy.fraction_bits,
         seed=study.training.seed,
-        bins=None if study.test is None else study.test.bins,
+        bins=study.bins,
+        private=None if study.privacy is None else study.privacy.terms(rounds, features),
     )
 
 
-def _policy(study: StudyFile, training: Training, schema: bytes) -> Policy:
+def _policy(study: StudyFile, training: Training, schema: bytes) -> tuple[Policy, NoisePlanned | None]:
     terms = study.policy
     # Aborted rounds and a run that was interrupted use up round numbers too.
     planned = study.repeats * len(training.turns())
     rounds = max(planned, min(ATTEMPTS * planned + 100, MAX_ROUNDS))
-    return plan_policy(
-        study=study.name,
-        sites=len(study.sites),
-        plan=training.questions(),
-        across_rounds=terms.across_rounds,
-        rounds=rounds,
-        colluders=terms.colluders,
-        threshold=terms.threshold,
-        min_cohort=terms.min_cohort,
-        max_dropouts=terms.max_dropouts,
-        consistency=terms.consistency,
-        schema=schema,
-    )
+    given: dict[str, Any] = {
+        "study": study.name,
+        "sites": len(study.sites),
+        "rounds": rounds,
+        "colluders": terms.colluders,
+        "threshold": terms.threshold,
+        "min_cohort": terms.min_cohort,
+        "max_dropouts": terms.max_dropouts,
+        "consistency": terms.consistency,
+        "schema": schema,
+    }
+    if training.private is not None:
+        private = plan_noise(training.demands(study.repeats), training.private, **given)
+        return private.policy, private
+    across = terms.across_rounds or "freeze"  # the file was checked to say
+    return plan_policy(plan=training.questions(), across_rounds=across, **given), None
+
+
+def training_patients(study: StudyFile, cohort: Cohort) -> float:
+    """About how many patients a training has in all, which a simulation knows and hospitals do not tell."""
+    patients = sum(len(rows.target) for rows in cohort.sites.values())
+    held_out = study.test.fraction or 0.0 if study.test else 0.0
+    return patients * (1.0 - held_out)
+
+
+def _noise_warnings(
+    study: StudyFile, training: Training, privacy: NoisePlanned | None, cohort: Cohort | None
+) -> tuple[str, ...]:
+    if privacy is None or cohort is None:
+        return ()
+    warnings = []
+    patients = training_patients(study, cohort) * privacy.terms.sampling_rate
+    length = privacy.noise_to_clip(training.trainer.kind, patients)
+    if length > 1.0:
+        warnings.append(
+            f"the noise on one round's mean update is {length:.3g} times as long as the clip, so training is "
+            f"hopeless: it takes about {patients * length:,.0f} patients in a round, fewer rounds, or "
+            + (
+                'another unit than "site", of which one may move the sum by max_patients times the clip'
+                if privacy.terms.unit == "site"
+                else "a larger epsilon"
+            )
+        )
+    if study.simulation.compare_plain:
+        warnings.append(
+            "simulation.compare_plain is off: with [privacy] every sum has noise of its own, so none is bit "
+            "for bit that of another"
+        )
+    return tuple(warnings)
 
 
 def _warnings(study: StudyFile, policy: Policy) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from sordino.federated.arrays import Arrays
 from sordino.federated.evaluation import area_under_curve
+from sordino.federated.private.evaluation import noised_area
 from sordino.federated.scaling import standardised
 from sordino.federated.site import Site
 from sordino.federated.training import Training
@@ -25,9 +26,9 @@ def repeat_results(
     training: Training, sites: Mapping[str, Site], state: Arrays, *, pooled: bool
 ) -> dict[str, Any]:
     """The metrics of one training, with `pooled` beside those of the same model on the pooled rows."""
-    results: dict[str, Any] = {
-        "secure_sums": {"train_loss_by_round": state["losses"].tolist(), **_held_out(state)}
-    }
+    # A loss by round would be one more lane for everyone's noise: a private training has none.
+    losses = {} if training.private else {"train_loss_by_round": state["losses"].tolist()}
+    results: dict[str, Any] = {"secure_sums": {**losses, **_held_out(state)}}
     if not pooled:
         return results
     model = training.model
@@ -122,6 +123,8 @@ def _held_out(state: Arrays) -> dict[str, Any]:
     if "positives" not in state:
         return {}
     positives, negatives = state["positives"], state["negatives"]
+    if "counts_deviation" in state:
+        return _noised_test(positives, negatives, float(state["counts_deviation"][0]))
     patients = float(positives.sum() + negatives.sum())
     area, off = area_under_curve(positives, negatives)
     return {
@@ -132,6 +135,23 @@ def _held_out(state: Arrays) -> dict[str, Any]:
             "auc_off_by_at_most": off,
             "log_loss": float(state["log_loss"][0]) / patients if patients else float("nan"),
             "accuracy": float(state["correct"][0]) / patients if patients else float("nan"),
+        }
+    }
+
+
+def _noised_test(positives: Vector, negatives: Vector, deviation: float) -> dict[str, Any]:
+    """The same from noised counts: all of it is off by chance, the AUC by `auc_noise_deviation` or so."""
+    area, off = noised_area(positives, negatives, deviation)
+    patients = float(positives.sum() + negatives.sum())
+    upper = (np.arange(len(positives)) + 0.5) / len(positives) > 0.5
+    right = float(positives[upper].sum() + negatives[~upper].sum())
+    return {
+        "test": {
+            "patients": round(patients),
+            "positives": round(float(positives.sum())),
+            "auc": area,
+            "auc_noise_deviation": off,
+            "accuracy": min(max(right / patients, 0.0), 1.0) if patients > 0.0 else float("nan"),
         }
     }
 

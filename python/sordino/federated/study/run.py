@@ -15,14 +15,16 @@ import numpy as np
 from sordino.aggregation.base import Aggregator, Contribution, Step
 from sordino.aggregation.masked import MaskedAggregator
 from sordino.aggregation.plain import PlainAggregator, PlainSumWarning
+from sordino.errors import RoundAborted
 from sordino.federated.arrays import Arrays
 from sordino.federated.course import Aborted, Event, Summed, follow
-from sordino.federated.fedavg import FedAvg
 from sordino.federated.study.directory import Checkpoint, RunDirectory
 from sordino.federated.study.model_file import ModelFile, ScalerValues
 from sordino.federated.study.prepared import Prepared
 from sordino.federated.study.results import metrics, repeat_results
+from sordino.federated.study.spending import Spending
 from sordino.federated.study.transcript import Transcript
+from sordino.privacy.accountant import Guarantee
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Progress:
     event: Event
     equal: bool | None = None
     """Whether the sum equals the plain one bit for bit; None if they were not compared."""
+    epsilon: float | None = None
+    """What a private run has cost so far."""
 
 
 Watcher: TypeAlias = Callable[[Progress], None]
@@ -44,7 +48,8 @@ def run_study(prepared: Prepared, out: Path, *, watch: Watcher = lambda _: None)
     """Train, test and write model.json, metrics.json and transcript.jsonl to `out`; go on where a run ended.
 
     Returns whether there was anything left to do. Raises `StateError` if `out` belongs to another study,
-    `RoundAborted` if a sum fails again and again, and what the sites' own work raises; the next call goes on.
+    `RoundAborted` if a sum fails again and again or a private study's budget has no room for the next one,
+    and what the sites' own work raises; the next call goes on.
     """
     with RunDirectory(out) as directory:
         checkpoint = directory.load(prepared.digest)
@@ -77,22 +82,30 @@ class _Run:
         self._prepared, self._directory, self._transcript = prepared, directory, transcript
         self._checkpoint, self._watch = checkpoint, watch
         self._turns = prepared.training.turns()
+        self._spending = None if prepared.privacy is None else Spending(prepared.privacy)
+        self._spent: Guarantee | None = None
+        self._aggregator: MaskedAggregator | None = None
 
     def to_the_end(self) -> None:
         """Train what is left of the repeats, then write the results."""
         repeats = self._prepared.study.repeats
-        if self._checkpoint.repeat < repeats:
+        if self._checkpoint.repeat < repeats or self._spending is not None:
             with MaskedAggregator(
                 self._prepared.policy,
                 self._prepared.study.site_names,
                 directory=self._directory.session,
                 schemas=self._prepared.cohort.schemas,
+                guard=None if self._spending is None else self._spending.guard,
             ) as aggregator:
+                self._aggregator = aggregator
                 while self._checkpoint.repeat < repeats:
                     self._train(aggregator)
+                self._take_stock()
         done = self._checkpoint
         self._directory.write_json("model.json", msgspec.json.decode(done.model, type=ModelFile))
         found = metrics(done.results, sums=done.sums, compared=done.compared, equal=done.equal)
+        if self._spending is not None and self._spent is not None:
+            found["privacy"] = self._spending.report(self._spent, done.epsilons)
         # Last, since its presence says that the run is over.
         self._directory.write_json("metrics.json", {**_heading(self._prepared), **found})
 
@@ -124,15 +137,18 @@ class _Run:
         self._directory.save(self._checkpoint)
 
     def _losses(self, kind: str, number: int) -> Mapping[str, Step]:
-        return self._prepared.study.losses(number) if kind == FedAvg.kind else {}
+        return self._prepared.study.losses(number) if kind == self._prepared.training.trainer.kind else {}
 
     def _note(self, event: Event) -> None:
         now, equal = self._checkpoint, None
+        self._take_stock()
         if isinstance(event, Aborted):
-            self._transcript.aborted(now.repeat, event)
+            self._transcript.aborted(now.repeat, event, self._costs())
+            self._stop_without_budget(event)
         else:
-            self._transcript.summed(now.repeat, event)
-            compare = self._prepared.study.simulation.compare_plain
+            self._transcript.summed(now.repeat, event, self._costs(event))
+            # With noise two sums are never equal.
+            compare = self._prepared.study.simulation.compare_plain and self._spending is None
             equal = _equals_plain_sum(self._prepared, event) if compare else None
             self._checkpoint = now = now.moved(
                 position=event.position + 1,
@@ -140,6 +156,7 @@ class _Run:
                 sums=now.sums + 1,
                 compared=now.compared + int(compare),
                 equal=now.equal + int(equal is True),
+                epsilons=now.epsilons if self._spent is None else [*now.epsilons, self._spent.epsilon],
             )
             self._directory.save(now)
         self._watch(
@@ -149,7 +166,37 @@ class _Run:
                 total=len(self._turns) * self._prepared.study.repeats,
                 event=event,
                 equal=equal,
+                epsilon=None if self._spent is None else self._spent.epsilon,
             )
+        )
+
+    def _take_stock(self) -> None:
+        """Read from the sites' journals what the run has cost so far, if it is private."""
+        if self._spending is not None and self._aggregator is not None:
+            self._spent = self._spending.so_far(self._aggregator.charges)
+
+    def _costs(self, event: Summed | None = None) -> dict[str, Any] | None:
+        """What a line of the transcript says of privacy."""
+        if self._spending is None or self._spent is None:
+            return None
+        costs: dict[str, Any] = {
+            "unit": self._spent.unit,
+            "epsilon": self._spent.epsilon,
+            "delta": self._spent.delta,
+        }
+        if event is not None:
+            costs["noise_multiplier"] = self._spending.planned.multipliers[event.turn.stage.kind]
+        return costs
+
+    def _stop_without_budget(self, event: Aborted) -> None:
+        if self._spending is None or self._spent is None or not self._spending.exhausted:
+            return
+        terms, done = self._spending.planned.terms, self._checkpoint.sums
+        raise RoundAborted(
+            f"the sites' budget of epsilon {terms.epsilon:g} at delta {terms.delta:g} has no room for "
+            f"{event.turn.stage.kind} {event.turn.number}: {done} of "
+            f"{len(self._turns) * self._prepared.study.repeats} sums are made and epsilon "
+            f"{self._spent.epsilon:.4g} is spent; what is made is kept"
         )
 
 

@@ -1,4 +1,4 @@
-"""Which patients a site holds out: drawn by a public seed, in each class apart, or named by the study."""
+"""Which patients a site holds out: drawn by a public seed, class by class or each alone, or named."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sordino.models.model import Vector
+from sordino.protocol.encoding import digest
 
 
 def drawn(site: str, target: Vector, *, fraction: float, seed: int) -> NDArray[np.bool_]:
@@ -25,6 +26,20 @@ def drawn(site: str, target: Vector, *, fraction: float, seed: int) -> NDArray[n
         order = np.random.default_rng([seed, mixed, label]).permutation(members)
         held_out[order[:count]] = True
     return held_out
+
+
+def drawn_apart(site: str, ids: Sequence[str], *, fraction: float, seed: int) -> NDArray[np.bool_]:
+    """True for the held-out patients, bool of shape (patients,): each by chance `fraction`, from its own id.
+
+    Who else is there makes no difference, so a patient more or less moves nobody from one part to the other:
+    what a guarantee about one patient needs.
+    """
+
+    def chance(one: str) -> float:
+        mixed = digest("held out", seed, site, one)
+        return int.from_bytes(mixed[:8], "big") / 2.0**64
+
+    return np.array([chance(one) < fraction for one in ids], dtype=np.bool_)
 
 
 def named(ids: Sequence[str], held_out: Collection[str]) -> NDArray[np.bool_]:

@@ -39,8 +39,8 @@ class Transcript:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def summed(self, repeat: int, event: Summed) -> None:
-        """Add the line of a sum that was made."""
+    def summed(self, repeat: int, event: Summed, privacy: Mapping[str, Any] | None = None) -> None:
+        """Add the line of a sum that was made; `privacy` is what a private one has cost so far."""
         total, question = event.total, event.turn.stage.question()
         self.write(
             "sum",
@@ -56,10 +56,11 @@ class Transcript:
             recovered=list(total.vanished),
             traffic=_traffic(event),
             seconds=round(total.seconds, 6),
+            **({"privacy": privacy} if privacy else {}),
         )
 
-    def aborted(self, repeat: int, event: Aborted) -> None:
-        """Add the line of a round that too few survived."""
+    def aborted(self, repeat: int, event: Aborted, privacy: Mapping[str, Any] | None = None) -> None:
+        """Add the line of a round that too few survived, and which may have cost privacy all the same."""
         self.write(
             "aborted",
             repeat=repeat + 1,
@@ -67,6 +68,7 @@ class Transcript:
             number=event.turn.number,
             lost=dict(event.lost),
             reason=event.reason,
+            **({"privacy": privacy} if privacy else {}),
         )
 
 

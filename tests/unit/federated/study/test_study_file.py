@@ -11,6 +11,7 @@ from sordino.cli.init import TEMPLATE
 from sordino.errors import ConfigError
 from sordino.federated.study import file
 from sordino.federated.study.file import StudyFile, examine_study, read_study
+from sordino.federated.study.privacy_table import PrivacyTable
 
 REFERENCE = Path(__file__).parents[4] / "docs" / "study.md"
 
@@ -159,6 +160,7 @@ def tables() -> dict[str, type[msgspec.Struct]]:
         "training": file.TrainingTable,
         "test": file.HeldOutTable,
         "policy": file.PolicyTable,
+        "privacy": PrivacyTable,
         "dropouts": file.Dropout,
         "simulation": file.SimulationTable,
     }

@@ -1,0 +1,1 @@
+"""Training under differential privacy: rows of patients, clipped sums, and a noise plan for the whole run."""

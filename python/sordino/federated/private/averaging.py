@@ -1,0 +1,126 @@
+"""Federated averaging with noise: whole updates of sites, or sites whose own training is private.
+
+For the unit "site" an update is clipped as one vector and weighs as many patients as the site has, so one
+site moves the sum by max_patients times the clip: with a few sites the noise drowns it, and `sordino check`
+says by how much. For "patient-local" each site takes noised steps by itself, and all sites weigh the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sordino.aggregation.base import Aggregate, Contribution
+from sordino.federated.arrays import Arrays
+from sordino.federated.fedavg import FedAvg
+from sordino.federated.private.answer import Answering, Part
+from sordino.federated.private.clipping import ClipRule
+from sordino.federated.private.descent import gradients, poisson_batch
+from sordino.federated.resolution import fraction_bits
+from sordino.federated.scaling import standardised
+from sordino.federated.site import Site
+from sordino.models.model import Vector
+from sordino.privacy.local import private_sums
+from sordino.protocol.policy import Block, Question
+
+
+@dataclass(frozen=True)
+class UpdateAveraging:
+    """FedAvg of clipped updates, one a site; the unit is the site."""
+
+    fedavg: FedAvg
+    answering: Answering
+    rule: ClipRule
+
+    kind = "update"
+    reads = ("parameters", "learning_rate", "round", "clip", "mean", "scale")
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The update in units of the clip, and whether it was within it if the clip adapts."""
+        return (Part("change", self.fedavg.model.size, 1.0), *self.rule.parts)
+
+    def question(self) -> Question:
+        """Clipped at 1, in units of the clip of the round."""
+        return self.answering.question(self.kind, self.parts)
+
+    def contribute(self, site: Site, known: Arrays) -> Contribution:
+        """The change of the parameters after the site's own steps; nothing is refused."""
+        change, _ = self.fedavg.train(site, known)
+        rows = self.rule.rows("change", change[np.newaxis], known)
+        return Contribution({name: block[0] for name, block in rows.items()}, len(site.target))
+
+    def advance(self, state: Arrays, total: Aggregate) -> Arrays:
+        """Moves `parameters` by the mean change."""
+        patients = self.answering.patients(total)
+        change = total.sums["change"] / patients * state["clip"][0]
+        velocity = self.fedavg.momentum * state["velocity"] + change
+        return {
+            **state,
+            "parameters": state["parameters"] + velocity,
+            "velocity": velocity,
+            "round": state["round"] + 1.0,
+            "clip": self.rule.moved(state["clip"], total, patients),
+        }
+
+
+@dataclass(frozen=True)
+class LocalTraining:
+    """Sites that train by DP-SGD on their own, and the plain mean of what came of it.
+
+    clip            L2 norm to which each patient's gradient is clipped
+    sampling_rate   chance of a patient to be in a step
+    """
+
+    fedavg: FedAvg
+    answering: Answering
+    clip: float
+    sampling_rate: float = 1.0
+
+    kind = "local"
+    reads = ("parameters", "learning_rate", "mean", "scale")
+
+    def question(self) -> Question:
+        """The change of every parameter; it is private before it comes here, so every site weighs 1."""
+        block = Block(
+            "change",
+            self.fedavg.model.size,
+            self.fedavg.clip,
+            fraction_bits(
+                "update_clip",
+                clip=self.fedavg.clip,
+                sites=self.answering.sites,
+                max_weight=1,
+                wanted=self.fedavg.wanted_bits,
+            ),
+        )
+        return Question(kind=self.kind, blocks=(block,), max_weight=1, saturate=True)
+
+    def contribute(self, site: Site, known: Arrays) -> Contribution:
+        """As many noised steps as the policy says, each on a secret batch of its own."""
+        noise, model = self.answering.planned(self.kind), self.fedavg.model
+        rates = model.rates(float(known["learning_rate"][0]))
+        features = standardised(site.features, known)
+        parameters = known["parameters"].copy()
+        counted: Vector = np.zeros(2)
+        for _ in range(noise.local_steps):
+            batch = poisson_batch(len(site.target), self.sampling_rate, self.answering)
+            rows = gradients(model, parameters, features[batch], site.target[batch])
+            sums, count = private_sums(
+                {"gradient": rows}, {"gradient": self.clip}, noise.local_sigma, entropy=self.answering.entropy
+            )
+            counted += np.array([max(count, 1.0), 1.0])
+            gradient = sums["gradient"] * counted[1] / counted[0]
+            parameters -= rates * (gradient + model.penalty_gradient(parameters))
+        return Contribution({"change": parameters - known["parameters"]})
+
+    def advance(self, state: Arrays, total: Aggregate) -> Arrays:
+        """Moves `parameters` by the mean change over the sites."""
+        velocity = self.fedavg.momentum * state["velocity"] + total.mean("change")
+        return {
+            **state,
+            "parameters": state["parameters"] + velocity,
+            "velocity": velocity,
+            "round": state["round"] + 1.0,
+        }

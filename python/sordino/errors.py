@@ -39,6 +39,14 @@ class JournalError(LocalError):
     """The journal is missing, locked, damaged, truncated or rolled back."""
 
 
+class UnreadableCharge(JournalError):
+    """The journal holds a privacy charge that is none of sordino's; `charge` is what it says."""
+
+    def __init__(self, message: str, charge: bytes = b"") -> None:
+        super().__init__(message)
+        self.charge = charge
+
+
 class PrivacyError(LocalError):
     """The privacy accounting refuses: what it was asked cannot be answered or allowed."""
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sordino.cli.app import app
+from sordino.cli.app import app, tell_warning
+from sordino.cli.ledger import troubles
 
 keys = typer.Typer(no_args_is_help=True, help="Identities: the signing keys that sites know each other by.")
 app.add_typer(keys, name="keys")
@@ -49,12 +50,25 @@ def show(
 def check(
     site: Annotated[Path, typer.Argument(help="The site's own site.toml.")],
 ) -> None:
-    """Check site.toml and all that it names: identity, roster and journal."""
+    """Check site.toml and all that it names: identity, roster, journal and budget."""
     from sordino.files.settings import read_site
+    from sordino.privacy.ledger import Ledger
 
     settings = read_site(site)
     with settings.journal.open() as book:
         entries = book.index.length
+        account = Ledger(book.entries()).account(settings.dataset)
     typer.echo(f"site {settings.identity.name}: one of {len(settings.roster)} in the roster")
     typer.echo(f"roster {settings.roster.digest.hex()}: compare it with the other sites")
     typer.echo(f"journal: {entries} entries, intact")
+    if (budget := settings.guard.budget) is None:
+        typer.echo("budget: none, so the site only keeps count")
+        return
+    standing = account.standing(budget)
+    used = standing.spent.divergence / standing.budget.limit
+    typer.echo(
+        f"budget: epsilon {budget.epsilon:g} at delta {budget.delta:g} about one {budget.unit}, for data set "
+        f"{settings.dataset!r}: {used:.1%} used by {len(account.items)} charges"
+    )
+    for trouble in troubles(account, standing):
+        tell_warning(trouble, err=False)

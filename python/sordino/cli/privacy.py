@@ -114,13 +114,14 @@ def _print(guarantee: Guarantee, noise_multiplier: float | None, as_json: bool) 
         return
     order = "" if guarantee.order is None else f", order {guarantee.order:.6g}"
     typer.echo(
-        f"epsilon           {_up(guarantee.epsilon)} at delta {guarantee.delta:g} ({guarantee.method}{order})"
+        f"epsilon           {rounded_up(guarantee.epsilon)} at delta {guarantee.delta:g} "
+        f"({guarantee.method}{order})"
     )
     if noise_multiplier is not None:
-        typer.echo(f"noise multiplier  {_up(noise_multiplier)}")
+        typer.echo(f"noise multiplier  {rounded_up(noise_multiplier)}")
     typer.echo(CAVEAT)
 
 
-def _up(value: float) -> str:
+def rounded_up(value: float) -> str:
     """With six decimals, rounded up."""
     return f"{ceil(value * 1e6) / 1e6:.6f}" if value < 1e9 else f"{value:.17g}"

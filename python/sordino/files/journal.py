@@ -99,8 +99,8 @@ class _FileBook(Book):
             raise JournalError(f"the journal {self._path} cannot be read: {error.strerror}") from None
         for line in lines:
             try:
-                self.index.add(_DECODER.decode(line))
-            except (msgspec.MsgspecError, UnicodeDecodeError, JournalError) as error:
+                self.index.add(read_line(line))
+            except JournalError as error:
                 raise JournalError(
                     f"{self._path}, line {self.index.length + 1}: damaged, or does not follow: {error}"
                 ) from None
@@ -111,10 +111,23 @@ class _FileBook(Book):
     def append(self, entry: Entry, reply: Reply, *, payload: bytes | None = None) -> Entry:
         """See `Book.append`. If this is interrupted, the next look at the file tells how far it came."""
         written = super().append(entry, reply, payload=payload)
-        self._passed(_line(written))
+        self._passed(line_of(written))
         if written.opens:
             self._forget_before(written)
         return written
+
+    def entries(self) -> Iterator[Entry]:
+        """See `Book.entries`."""
+        try:
+            with self._path.open("rb") as file:
+                data = file.read(self._read)
+        except FileNotFoundError:
+            data = b""
+        except OSError as error:
+            raise JournalError(f"the journal {self._path} cannot be read: {error.strerror}") from None
+        if len(data) != self._read:
+            raise JournalError(f"the journal {self._path} was truncated or replaced")
+        return map(read_line, data.split(b"\n")[:-1])
 
     def _passed(self, line: bytes) -> None:
         """The index has this line, and so does the file."""
@@ -141,7 +154,7 @@ class _FileBook(Book):
             payload.unlink(missing_ok=True)  # one may be left of an entry that was never written
             if reply.payload and len(reply.payload) <= self._keep_bytes:
                 write_durably(payload, reply.payload, sync=self._sync)
-            self._append(_line(entry))
+            self._append(line_of(entry))
         except OSError as error:
             raise JournalError(f"the journal {self._path} cannot be written: {error.strerror}") from None
 
@@ -184,5 +197,14 @@ class _FileBook(Book):
         return reply if payload.exists() or reply.digest == entry.reply else None
 
 
-def _line(entry: Entry) -> bytes:
+def line_of(entry: Entry) -> bytes:
+    """An entry as a line of the file, with its end."""
     return msgspec.json.encode(entry) + b"\n"
+
+
+def read_line(line: bytes) -> Entry:
+    """The entry in a line without its end; raises `JournalError` if there is none."""
+    try:
+        return _DECODER.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise JournalError(str(error)) from None

@@ -9,13 +9,19 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from sordino.errors import ConfigError, PolicyError
+from sordino.errors import ConfigError, PolicyError, PrivacyError
 from sordino.files.identity import read_identity
 from sordino.files.journal import FileJournal
+from sordino.privacy.budget import PrivacyBudget
+from sordino.privacy.events import Unit
+from sordino.privacy.guard import BudgetGuard
 from sordino.protocol.keys import Identity, Roster
 from sordino.protocol.policy import Floor
 
 T = TypeVar("T")
+
+SAMPLERS_DISTANCE = 2.0**-160
+"""How far all noise together may be from what it should be: a budget's room for 2^80 samples of the core."""
 
 
 class _RosterEntry(Struct, forbid_unknown_fields=True):
@@ -25,6 +31,12 @@ class _RosterEntry(Struct, forbid_unknown_fields=True):
 
 class _RosterFile(Struct, forbid_unknown_fields=True):
     site: list[_RosterEntry]
+
+
+class _BudgetTable(Struct, forbid_unknown_fields=True):
+    epsilon: float
+    delta: float
+    unit: Unit
 
 
 class SiteFile(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -37,6 +49,7 @@ class SiteFile(Struct, forbid_unknown_fields=True, kw_only=True):
     dataset     name of the data; data sets that share a patient must share a name
     groups      lane groups that it has besides "all"
     floor       the least that it accepts
+    budget      epsilon and delta for all that is ever released about the data, and whom they are about
     """
 
     name: str
@@ -46,6 +59,7 @@ class SiteFile(Struct, forbid_unknown_fields=True, kw_only=True):
     dataset: str
     groups: tuple[str, ...] = ()
     floor: Floor = Floor()
+    budget: _BudgetTable | None = None
 
 
 class SiteSettings(Struct, frozen=True, kw_only=True):
@@ -57,6 +71,7 @@ class SiteSettings(Struct, frozen=True, kw_only=True):
     floor: Floor
     dataset: str
     groups: tuple[str, ...]
+    guard: BudgetGuard
 
 
 def read_roster(path: Path) -> Roster:
@@ -87,10 +102,31 @@ def write_roster(path: Path, roster: Roster) -> None:
     path.write_text("\n".join(entries), encoding="utf-8")
 
 
+def read_budget(path: Path, found: SiteFile) -> PrivacyBudget | None:
+    """The budget of a `site.toml` that was read from `path`, if it has one.
+
+    Its order is that of `PrivacyBudget.of`; once something was charged, that in the journal takes its place.
+    Raises `ConfigError` for a budget that no noise could keep, or that nothing would be asked under.
+    """
+    table = found.budget
+    if table is None:
+        return None
+    if "noise" not in found.floor.across_rounds:
+        raise ConfigError(
+            f"{path}: under a [budget] only sums with noise are made, and [floor] does not allow them: it "
+            f'needs across_rounds = ["noise"]'
+        )
+    try:
+        return PrivacyBudget.of(table.epsilon, table.delta, distance=SAMPLERS_DISTANCE, unit=table.unit)
+    except PrivacyError as error:
+        raise ConfigError(f"{path}: [budget]: {error}") from None
+
+
 def read_site(path: Path) -> SiteSettings:
     """Read `site.toml` and what it names; `ConfigError` where the roster lacks this site's own key."""
     found = read_toml(path, SiteFile)
     base = path.parent
+    budget = read_budget(path, found)
     roster = read_roster(base / found.roster)
     identity = read_identity(base / found.identity, found.name)
     if found.name not in roster or roster.key(found.name) != identity.public_key:
@@ -104,6 +140,7 @@ def read_site(path: Path) -> SiteSettings:
         floor=found.floor,
         dataset=found.dataset,
         groups=found.groups,
+        guard=BudgetGuard(budget),
     )
 
 

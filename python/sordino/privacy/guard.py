@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
-from msgspec import Struct
-
-from sordino.errors import BudgetExceeded, JournalError, PolicyError, PolicyRefused, PrivacyParameter
-from sordino.privacy.budget import PrivacyBudget, Spent
-from sordino.privacy.events import Release
+from sordino.errors import PolicyError, PolicyRefused, PrivacyParameter
+from sordino.privacy.budget import PrivacyBudget
+from sordino.privacy.charge import Charge, check_history, in_force, spent_by, write_charge
+from sordino.privacy.events import Unit
 from sordino.privacy.mechanisms import check_parts, release_of, sensitivity, tail_of
-from sordino.protocol.journal import PLAIN
 from sordino.protocol.noise import Guard
 from sordino.protocol.policy import Policy, Question
-
-
-class Charge(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the journal keeps of a price: which question of which study, and what it released."""
-
-    study: str
-    kind: str
-    release: Release
 
 
 class BudgetGuard(Guard):
@@ -37,7 +26,6 @@ class BudgetGuard(Guard):
 
     def __init__(self, budget: PrivacyBudget | None) -> None:
         self.budget = budget
-        self._costs: dict[bytes, Spent] = {}
 
     def check(self, policy: Policy) -> None:
         """Raise `PolicyRefused` unless every question's noise is enough for what it says."""
@@ -57,10 +45,7 @@ class BudgetGuard(Guard):
         at = f"question {question.kind!r}"
         if noise is None:
             raise PolicyRefused(f"{at} has no noise")
-        if self.budget is not None and self.budget.unit not in (None, noise.unit):
-            raise PolicyRefused(
-                f"{at}: the budget is about one {self.budget.unit}, the noise hides one {noise.unit}"
-            )
+        self._check_unit(at, noise.unit)
         if noise.unit == "patient-local":
             if question.max_weight != 1:
                 raise PolicyRefused(f"{at}: the weights of sites would go without noise")
@@ -73,36 +58,26 @@ class BudgetGuard(Guard):
                 f"{at}: the noise needs room for {tail} grid units, the policy has {noise.tail}"
             )
 
+    def _check_unit(self, at: str, unit: Unit) -> None:
+        if self.budget is not None and self.budget.unit not in (None, unit):
+            raise PolicyRefused(
+                f"{at}: the budget is about one {self.budget.unit}, the noise hides one {unit}"
+            )
+
     def price(
         self, policy: Policy, question: Question, participants: int, spent: Mapping[bytes, int]
     ) -> bytes:
-        """The charge for one upload; raises `BudgetExceeded` if the budget has no room for it."""
+        """The charge for one upload; raises `BudgetExceeded` if the budget has no room for it.
+
+        The order of divergence is that of the first charge under a budget, whatever this one would choose.
+        Raises `PolicyRefused` where the budget's unit has changed since the offer, and `UnreadableCharge` for
+        what it did not write itself.
+        """
         release = release_of(policy, question, participants)
-        if self.budget is not None:
-            self.budget.charge(self._spent(self.budget, spent), release)
-        return msgspec.msgpack.encode(Charge(policy.study, question.kind, release))
-
-    def _spent(self, budget: PrivacyBudget, charges: Mapping[bytes, int]) -> Spent:
-        total = Spent()
-        if charges.get(PLAIN):
-            raise BudgetExceeded("the data was asked without noise before: no epsilon bounds that")
-        for charge, times in charges.items():
-            if charge not in self._costs:
-                release = read_charge(charge).release
-                if budget.unit not in (None, release.unit):
-                    raise BudgetExceeded(
-                        f"the data was asked before with noise that hides one {release.unit}: what that cost "
-                        f"one {budget.unit} it does not say"
-                    )
-                self._costs[charge] = Spent().after(release, budget.order)
-            one = self._costs[charge]
-            total = Spent(total.divergence + times * one.divergence, total.distance + times * one.distance)
-        return total
-
-
-def read_charge(data: bytes) -> Charge:
-    """What a charge in a journal says; raises `JournalError` if it is not one of ours."""
-    try:
-        return msgspec.msgpack.decode(data, type=Charge)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise JournalError(f"the journal holds a charge that cannot be read: {error}") from None
+        if self.budget is None:
+            return write_charge(Charge(study=policy.study, kind=question.kind, release=release))
+        self._check_unit(f"question {question.kind!r}", release.unit)
+        check_history(spent, release.unit)
+        budget = in_force(self.budget, spent)
+        budget.charge(spent_by(spent, budget.order), release)
+        return write_charge(Charge(study=policy.study, kind=question.kind, release=release, budget=budget))

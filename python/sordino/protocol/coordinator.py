@@ -60,6 +60,10 @@ class Request(NamedTuple):
     body: bytes = b""
 
 
+_TOLD = 200
+"""Characters of a site's refusal that are repeated where a round is aborted for it."""
+
+
 class Fault(Struct, frozen=True):
     """Something that a peer did wrong; where two could be to blame, both are named."""
 
@@ -435,6 +439,8 @@ class Coordinator:
             self._take_older_statement(site, message.statement, message.signature)
         reason = "".join(character for character in message.reason if character.isprintable())
         self._fault((site, *message.peers), f"site {site!r} refused: {reason}")
+        if self.phase == "upload":
+            self._open().refusals[site] = reason[:_TOLD]
         if message.frozen is not None and self.policy.across_rounds == "freeze":
             self._take_frozen(site, message.frozen)
         if message.session == state.session and state.session:
@@ -479,7 +485,8 @@ class Coordinator:
         tolerated = self.policy.tolerated(len(opened.participants))
         if len(left_out) > tolerated:
             self._abort(
-                f"{len(left_out)} of {len(opened.participants)} sites dropped out, {tolerated} are tolerated",
+                f"{len(left_out)} of {len(opened.participants)} sites dropped out, {tolerated} are tolerated"
+                f"{opened.refused()}",
                 left_out,
             )
         if reason := self._thin_group(kept) or self._thin_neighbourhood(kept):

@@ -228,6 +228,10 @@ class Book(ABC):
         return reply
 
     @abstractmethod
+    def entries(self) -> Iterator[Entry]:
+        """All entries, in order, read anew; raises `JournalError` where they cannot be."""
+
+    @abstractmethod
     def _write(self, entry: Entry, reply: Reply) -> None: ...
 
     @abstractmethod
@@ -257,13 +261,19 @@ class MemoryJournal(Journal):
 class _MemoryBook(Book):
     def __init__(self) -> None:
         self.index = Index()
+        self._entries: list[Entry] = []
         self._replies: dict[bytes, dict[int, Reply]] = {}
+
+    def entries(self) -> Iterator[Entry]:
+        """See `Book.entries`."""
+        return iter(self._entries)
 
     def _write(self, entry: Entry, reply: Reply) -> None:
         kept = self._replies.setdefault(entry.session, {})
         if entry.opens:
             kept.clear()
         kept[entry.sequence] = reply
+        self._entries.append(entry)
 
     def _read_reply(self, entry: Entry) -> Reply | None:
         return self._replies.get(entry.session, {}).get(entry.sequence)

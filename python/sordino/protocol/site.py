@@ -23,6 +23,7 @@ from sordino.errors import (
     PolicyRefused,
     RequestRefused,
     StateError,
+    UnreadableCharge,
 )
 from sordino.protocol import messages as m
 from sordino.protocol import wire
@@ -415,12 +416,14 @@ class Site:
         state = self._need_state()
         if self._guard is None:
             raise StateError("this site has nobody to guard its budget")
-        cost = self._guard.price(
-            state.policy,
-            self._need_question(request),
-            len(request.participants),
-            book.index.asked(self._dataset).charges,
-        )
+        charges = book.index.asked(self._dataset).charges
+        try:
+            cost = self._guard.price(
+                state.policy, self._need_question(request), len(request.participants), charges
+            )
+        except UnreadableCharge as error:
+            line = next((e.sequence + 1 for e in book.entries() if e.charge == error.charge), "?")
+            raise UnreadableCharge(f"line {line}: {error}", error.charge) from None
         entry = self._entry(request, data, "ready", round_number=request.round)
         written = book.append(structs.replace(entry, action=CHARGE, charge=cost), Reply(b""))
         state.wipe_round()

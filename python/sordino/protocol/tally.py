@@ -37,6 +37,7 @@ class OpenTally(Struct):
     """The open round.
 
     graph           who masks with whom
+    refusals        what sites said instead of an upload
     signed_before   by site: the statement of this round that it signed for a coordinator that has forgotten
     shares          by vanished site and responder: the proved shares, in the order of `revealed_secrets`
     answered        (responder, vanished site) pairs that need not be asked again
@@ -56,6 +57,7 @@ class OpenTally(Struct):
     vanished: tuple[str, ...] = ()
     shares: dict[str, dict[str, tuple[bytes, ...]]] = {}
     answered: set[tuple[str, str]] = set()
+    refusals: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return f"OpenTally(round={self.context.round}, kind={self.kind!r}, participants={self.participants})"
@@ -72,6 +74,13 @@ class OpenTally(Struct):
     def survivors(self) -> tuple[str, ...]:
         """U3, once the round has a statement."""
         return self.statement.names if self.statement is not None else ()
+
+    def refused(self) -> str:
+        """What was said instead of uploads, by whom: the end of a sentence, "" if nothing was."""
+        reasons: dict[str, list[str]] = {}
+        for site, reason in sorted(self.refusals.items()):
+            reasons.setdefault(reason, []).append(site)
+        return "".join(f"; {', '.join(sites)} refused: {reason}" for reason, sites in reasons.items())
 
     def dropped(self) -> list[str]:
         """U without U3."""

@@ -155,7 +155,19 @@ def test_check_tells_what_to_compare_with_the_others(site: Path) -> None:
         "site alder: one of 3 in the roster",
         f"roster {digest}: compare it with the other sites",
         "journal: 0 entries, intact",
+        "budget: none, so the site only keeps count",
     ]
+
+
+def test_check_shows_the_budget(site: Path) -> None:
+    lines = ("[floor]", 'across_rounds = ["noise"]', "[budget]", "epsilon = 3", "delta = 1e-5")
+    settings(site.parent, *lines, 'unit = "patient"')
+    told = sordino("keys", "check", site)
+    assert (told.code, told.err) == (0, "")
+    assert told.out.splitlines()[-1] == (
+        "budget: epsilon 3 at delta 1e-05 about one patient, for data set 'scans-2024': 0.0% used by "
+        "0 charges"
+    )
 
 
 def test_check_reads_every_setting(site: Path) -> None:

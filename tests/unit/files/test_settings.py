@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from sordino.errors import ConfigError, JournalError
 from sordino.files.identity import read_identity, write_identity
 from sordino.files.settings import read_roster, read_site, roster_entry, write_roster
+from sordino.privacy.budget import PrivacyBudget
 from sordino.protocol.keys import Identity, Roster
 from sordino.protocol.policy import Floor
 
@@ -170,6 +171,47 @@ def test_a_site_file_gives_all_that_a_site_needs(tmp_path: Path, identities: dic
     found = read_site(site_file(tmp_path, more))
     assert found.groups == ("ct",)
     assert (found.floor.min_cohort, found.floor.across_rounds) == (5, ("freeze", "accept"))
+
+
+BUDGET = """
+[floor]
+across_rounds = ["noise"]
+[budget]
+epsilon = 3
+delta = 1e-5
+unit = "patient"
+"""
+
+
+@pytest.mark.usefixtures("roster")
+def test_a_budget_makes_the_guard_of_the_site(tmp_path: Path) -> None:
+    assert read_site(site_file(tmp_path)).guard.budget is None
+    budget = read_site(site_file(tmp_path, SITE + BUDGET)).guard.budget
+    assert budget == PrivacyBudget.of(3.0, 1e-5, distance=2.0**-160, unit="patient")
+    assert budget.limit == pytest.approx(PrivacyBudget.of(3.0, 1e-5).limit, rel=1e-12)
+
+
+@pytest.mark.usefixtures("roster")
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ("epsilon = 3", "epsilon = nan", r"site.toml: \[budget\]: epsilon"),
+        ("epsilon = 3", "epsilon = -1", r"site.toml: \[budget\]: epsilon"),
+        ("epsilon = 3", "epsilon = inf", r"site.toml: \[budget\]: epsilon"),
+        ("epsilon = 3", "epsilon = 1e3", r"site.toml: \[budget\]: "),
+        ("delta = 1e-5", "delta = 0.0", r"site.toml: \[budget\]: delta"),
+        ("delta = 1e-5", "delta = 1.0", r"site.toml: \[budget\]: delta"),
+        ("delta = 1e-5", "", "delta"),
+        ("delta = 1e-5", "delta = 1e-5\norder = 8", "order"),
+        ('"patient"', '"scan"', "unit"),
+        ('across_rounds = ["noise"]', "", r"needs across_rounds = \[.noise.\]"),
+    ],
+)
+def test_a_budget_that_cannot_be_kept_is_named_with_its_fault(
+    tmp_path: Path, old: str, new: str, match: str
+) -> None:
+    with pytest.raises(ConfigError, match=match):
+        read_site(site_file(tmp_path, SITE + BUDGET.replace(old, new)))
 
 
 @pytest.mark.usefixtures("roster")

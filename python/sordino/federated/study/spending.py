@@ -10,8 +10,9 @@ from sordino.errors import BudgetExceeded
 from sordino.federated.private.plan import NoisePlanned, cost
 from sordino.privacy.accountant import Guarantee
 from sordino.privacy.budget import PrivacyBudget
+from sordino.privacy.charge import read_charge
 from sordino.privacy.events import Release
-from sordino.privacy.guard import BudgetGuard, read_charge
+from sordino.privacy.guard import BudgetGuard
 from sordino.protocol.policy import Policy, Question
 
 

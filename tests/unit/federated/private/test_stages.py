@@ -21,7 +21,8 @@ from sordino.federated.site import Site
 from sordino.federated.study.results import auc
 from sordino.federated.training import Training
 from sordino.models.logistic import Logistic
-from sordino.privacy.guard import BudgetGuard, read_charge
+from sordino.privacy.charge import read_charge
+from sordino.privacy.guard import BudgetGuard
 from sordino.privacy.local import private_sums
 from sordino.privacy.mechanisms import release_of
 

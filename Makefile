@@ -3,6 +3,7 @@
 # make statistics  the samplers' laws over 10^8 samples a sigma (some minutes); SAMPLES=... for another number
 # make long     what is too long for the suite: 10^9 values in bounded memory (16 GB of disk, 8 GB of memory),
 #               and divergences on a wide grid
+# make crash    a study under a budget, killed 250 times; a part of make long
 # make check    linters, types, import contracts, C++ format and analysis, a build with warnings as errors
 # make consumer build the C++ library without Python, install it under build/, and use it from another project
 # make wheel    build, repair, install and try the wheel with every Python of PYTHONS that is here
@@ -37,7 +38,7 @@ listed = $(bin)/python -c "import tomllib; p = tomllib.load(open('pyproject.toml
 configure = $(bin)/cmake -S $(if $(3),$(3),.) -B $(1) -G Ninja --log-level=WARNING \
   -DCMAKE_MAKE_PROGRAM=$(abspath $(bin))/ninja $(2)
 
-.PHONY: demo test statistics long check consumer bench wheel format clean .venv
+.PHONY: demo test statistics long crash check consumer bench wheel format clean .venv
 
 .venv: .venv/.base
 
@@ -67,9 +68,12 @@ statistics: .venv/.base .venv/.test
 	SORDINO_SAMPLES=$(or $(SAMPLES),100000000) $(bin)/python -m pytest --numprocesses $(WORKERS) --durations 5 \
 	  tests/statistical
 
-long: .venv/.base .venv/.test
+long: .venv/.base .venv/.test crash
 	SORDINO_LONG=1 $(bin)/python -m pytest -s -k bounded tests/unit/core/test_write_upload.py
 	SORDINO_LONG=1 $(bin)/python -m pytest tests/unit/privacy/test_divergences.py
+
+crash: .venv/.base .venv/.test
+	SORDINO_LONG=1 $(bin)/python -m pytest tests/adversarial/test_budget_crashes.py
 
 check: .venv/.base .venv/.test .venv/.dev build/.tidied consumer
 	$(bin)/ruff check .

@@ -33,6 +33,37 @@ def one_line(text):
     return line
 
 
+PRIVACY = '[privacy]\nunit = "patient"\nepsilon = 5.0\ndelta = 1e-5\nspare_rounds = 0\n'
+
+
+def test_private_study_says_its_noise_before_and_its_epsilon_after(sordino, tmp_path):
+    study = write_study(tmp_path, policy="max_patients = 100", more=PRIVACY)
+    code, told, _ = sordino("check", study)
+    assert code == 0
+    assert "privacy of one patient: epsilon 5 at delta 1e-05, 0 spare rounds included" in told
+    assert re.search(r"gradient: 4 times, noise multiplier [0-9.]+, epsilon [0-9.]+ each", told)
+    assert re.search(r"a step's noise is [0-9.]+ times as long as the clip", told)
+    code, told, watched = sordino("run", study, "--out", tmp_path / "out")
+    assert code == 0
+    assert "privacy of one patient: epsilon 5 at delta 1e-05, of 5 allowed" in told
+    spent = [float(one) for one in re.findall(r"epsilon ([0-9.]+) so far", watched)]
+    assert spent == sorted(spent)
+    assert spent[-1] == 5.0
+
+
+def test_run_that_is_out_of_budget_ends_with_code_3_and_one_line(sordino, tmp_path):
+    lost = "".join(
+        f'[[dropouts]]\nround = "every"\nsite = "{name}"\nstep = "unmask"\n'
+        for name in ("east", "north", "west")
+    )
+    study = write_study(tmp_path, policy="max_patients = 100", more=PRIVACY + lost)
+    for _ in range(2):
+        code, _, told = sordino("run", study, "--out", tmp_path / "out")
+        assert code == 3
+        (line,) = [line for line in told.splitlines() if line.startswith("error: ")]
+        assert "budget of epsilon 5 at delta 1e-05 has no room for gradient" in line
+
+
 def test_version_and_help_are_told(sordino):
     assert re.fullmatch(r"sordino \d+\.\d+\.\d+\n", sordino("--version")[1])
     code, told, _ = sordino("--help")

@@ -100,6 +100,14 @@ class NoisePlanned:
         clip = 1.0 if self.terms.unit == "patient-local" else block.clip
         return sigma * sqrt(block.length) / clip / max(patients / alone, 1.0)
 
+    def noise_on_votes(self) -> float:
+        """Standard deviation of the noise on one bin of a scaling's votes, in patients."""
+        question = self.policy.question("spreads")
+        if question.noise is not None and question.noise.sigma:
+            return question.noise.sigma / question.blocks[0].scale
+        columns = self.policy.question("private_means").blocks[0].length
+        return self.multipliers["spreads"] * sqrt(columns * self.policy.sites)
+
     def epsilon_of(self, kind: str) -> float:
         """What one sum of a kind costs by itself, at the study's delta."""
         return cost(Counter({self.releases[kind]: 1}), self.terms.delta).epsilon

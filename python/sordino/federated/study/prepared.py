@@ -206,6 +206,13 @@ def _noise_warnings(
                 else "a larger epsilon"
             )
         )
+    patients = training_patients(study, cohort)
+    if "spreads" in privacy.multipliers and (bin_noise := privacy.noise_on_votes()) > patients / 8.0:
+        warnings.append(
+            f"the noise on a vote for a feature's scale is {bin_noise:,.0f} patients, of {patients:,.0f} who "
+            "vote: scales will be wrong; use fewer features, a larger statistics_share or epsilon, or data "
+            "that is scaled already with model.standardise = false"
+        )
     if study.simulation.compare_plain:
         warnings.append(
             "simulation.compare_plain is off: with [privacy] every sum has noise of its own, so none is bit "

@@ -140,18 +140,25 @@ def _held_out(state: Arrays) -> dict[str, Any]:
 
 
 def _noised_test(positives: Vector, negatives: Vector, deviation: float) -> dict[str, Any]:
-    """The same from noised counts: all of it is off by chance, the AUC by `auc_noise_deviation` or so."""
+    """The same from noised counts, each ratio with the standard deviation that their noise gives it.
+
+    Half of the 2 * bins counts are right. Noise on one of them moves the accuracy a by (1 - a) / patients,
+    on one of the others by -a / patients.
+    """
     area, off = noised_area(positives, negatives, deviation)
-    patients = float(positives.sum() + negatives.sum())
-    upper = (np.arange(len(positives)) + 0.5) / len(positives) > 0.5
+    patients, bins = float(positives.sum() + negatives.sum()), len(positives)
+    upper = (np.arange(bins) + 0.5) / bins > 0.5
     right = float(positives[upper].sum() + negatives[~upper].sum())
+    accuracy = min(max(right / patients, 0.0), 1.0) if patients > 0.0 else float("nan")
+    accuracy_off = deviation * math.sqrt(bins * (accuracy**2 + (1.0 - accuracy) ** 2)) / max(patients, 1.0)
     return {
         "test": {
             "patients": round(patients),
             "positives": round(float(positives.sum())),
             "auc": area,
             "auc_noise_deviation": off,
-            "accuracy": min(max(right / patients, 0.0), 1.0) if patients > 0.0 else float("nan"),
+            "accuracy": accuracy,
+            "accuracy_noise_deviation": accuracy_off,
         }
     }
 

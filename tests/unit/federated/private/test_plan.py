@@ -90,6 +90,15 @@ def test_sampling_whose_bound_does_not_fall_with_the_noise_is_named():
         planned(replace(TERMS, sampling_rate=0.2), rounds=60)
 
 
+@pytest.mark.parametrize("unit", ["patient", "patient-local"])
+def test_noise_on_votes_grows_with_the_root_of_the_features(unit):
+    few, many = (planned(replace(TERMS, unit=unit), columns=columns) for columns in (4, 400))
+    assert many.noise_on_votes() == pytest.approx(10.0 * few.noise_on_votes(), rel=0.01)
+    # A patient's row has norm 2, and its count a quarter of that.
+    alone = few.multipliers["spreads"] * 2.0
+    assert few.noise_on_votes() == pytest.approx(alone * (2.0 if unit == "patient-local" else 1.0), rel=0.05)
+
+
 def test_noise_on_sites_is_said_to_be_hopeless_in_numbers():
     patients = planned().noise_to_clip("gradient", 430)
     sites = planned(replace(TERMS, unit="site")).noise_to_clip("update", 430)

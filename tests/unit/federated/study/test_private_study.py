@@ -11,6 +11,7 @@ import pytest
 from hospitals import NAMES, write_study
 from sordino.errors import ConfigError, RoundAborted
 from sordino.federated.course import Summed
+from sordino.federated.private.descent import Descent
 from sordino.federated.study.file import examine_study, read_study
 from sordino.federated.study.prepared import examine, prepare
 from sordino.federated.study.run import run_study
@@ -174,6 +175,30 @@ def test_interrupted_run_goes_on_and_has_paid_once_for_every_sum(tmp_path):
         for out in ("out", "whole")
     ]
     assert costs[0] == pytest.approx(costs[1])
+
+
+def test_sum_that_was_paid_for_when_the_process_died_is_paid_for_again(tmp_path, monkeypatch):
+    study = private(tmp_path, added="spare_rounds = 1", training="rounds = 4")
+    answer = Descent.contribute
+
+    def die(stage, site, known):
+        if known["parameters"].any() and site.name == "south":
+            raise Killed  # in the second step, after the charge
+        return answer(stage, site, known)
+
+    monkeypatch.setattr(Descent, "contribute", die)
+    with pytest.raises(Killed):
+        run_study(prepare(study), tmp_path / "out")
+    monkeypatch.undo()
+    assert run_study(prepare(study), tmp_path / "out")
+    assert run_study(prepare(study), tmp_path / "whole")
+    killed, whole = (
+        json.loads((tmp_path / out / "metrics.json").read_text())["privacy"]["epsilon"]
+        for out in ("out", "whole")
+    )
+    # The spare round is what it was spent on: now all of the plan is.
+    assert whole < 0.99 * killed
+    assert killed == pytest.approx(prepare(study).privacy.guarantee.epsilon)
 
 
 def test_run_out_of_budget_ends_in_one_line_and_keeps_what_it_made(tmp_path):

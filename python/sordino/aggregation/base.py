@@ -27,10 +27,17 @@ class Contribution:
             noise for the unit "patient" a row for each patient, shape (patients, block.length)
     weight  the integer that multiplies every value after rounding (number of patients), 1 to
             question.max_weight; a mapping gives each lane group its own
+
+    sampling_rate, local_steps, local_sigma    with noise: by which terms the values were made, as those of
+            `protocol.noise.Noise` say it. By other terms than the question's they are refused, since the
+            budget was charged for those
     """
 
     values: Mapping[str, NDArray[np.floating[Any]]]
     weight: int | Mapping[str, int] = 1
+    sampling_rate: float = 1.0
+    local_steps: int = 0
+    local_sigma: float = 0.0
 
 
 Contributor: TypeAlias = Callable[[bytes], Contribution]

@@ -17,6 +17,7 @@ from sordino.aggregation.base import Contribution
 from sordino.aggregation.lanes import ONLY_EVERYONE, encode_contribution, same_names
 from sordino.errors import InvalidArgument
 from sordino.protocol.lanes import Lanes, empty_lanes
+from sordino.protocol.noise import Noise
 from sordino.protocol.policy import Block, Question
 
 _STREAMS = 64
@@ -38,11 +39,13 @@ def encode_private(
     shape (length,). Each unit's part of a block is clipped to the block's L2 norm and rounded at random, so
     that the block's limit holds exactly (`_core.clip_accumulate`).
 
-    Raises `InvalidArgument` for a block that is missing, unknown, or of another shape or dtype.
+    Raises `InvalidArgument` for a block that is missing, unknown, or of another shape or dtype, and for
+    values that were not sampled, or not made private, as the question says.
     """
     noise = question.noise
     if noise is None:
         raise InvalidArgument(f"question {question.kind!r} has no noise")
+    _check_made(question.kind, noise, contribution)
     if noise.unit == "patient-local":
         return encode_contribution(question, contribution, bits=bits, groups=groups)
     mine = [block for block in question.blocks if block.group in groups]
@@ -96,6 +99,16 @@ def _sum_within(
         parts.append(sums.view(np.int64))
     total = parts[0] if len(parts) == 1 else sum(part.astype(object) for part in parts)
     return np.clip(total, -most, most).astype(np.int64)
+
+
+def _check_made(kind: str, noise: Noise, contribution: Contribution) -> None:
+    """Refuse values that were made by other terms than the budget was charged for."""
+    for name in ("sampling_rate", "local_steps", "local_sigma"):
+        asked, done = getattr(noise, name), getattr(contribution, name)
+        if asked != done:
+            raise InvalidArgument(
+                f"question {kind!r} has the {name} {asked:g}, and the values were made with {done:g}"
+            )
 
 
 def _rows(block: Block, values: object, *, one: bool) -> NDArray[np.floating[Any]]:

@@ -21,7 +21,8 @@ class BudgetGuard(Guard):
     a floor that allows "noise" allows as much as "accept".
 
     What a site's program does before its values come here nobody checks: that it samples patients as
-    `sampling_rate` says, and that what is "patient-local" has the noise of `local_sigma`.
+    `sampling_rate` says, and that what is "patient-local" has the noise of `local_sigma`. It must only say so
+    (`Contribution`), or its values are not sent.
     """
 
     def __init__(self, budget: PrivacyBudget | None) -> None:

@@ -7,6 +7,7 @@ from math import isqrt
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from sordino.aggregation.base import Contribution
@@ -66,3 +67,35 @@ def test_weights_may_be_of_any_integer_type() -> None:
     for weight in (3, np.int64(3), {"all": 3}):
         contribution = Contribution({"g": np.zeros(4)}, weight)
         assert int(encode_private(question, contribution, bits=32, rounding_seed=SEED)[-1]) == 3
+
+
+def test_values_that_were_not_sampled_as_the_question_says_are_not_sent() -> None:
+    question = asked(BLOCK, "patient")
+    assert question.noise is not None
+    sampled = replace(question, noise=replace(question.noise, sampling_rate=1e-4))
+    rows = np.zeros((2, 4))
+    with pytest.raises(
+        InvalidArgument, match="has the sampling_rate 0.0001, and the values were made with 1$"
+    ):
+        integers(sampled, rows)
+    contribution = Contribution({"g": rows}, sampling_rate=1e-4)
+    assert encode_private(sampled, contribution, bits=32, rounding_seed=SEED).tolist() == [0] * 4 + [1]
+    with pytest.raises(
+        InvalidArgument, match="has the sampling_rate 1, and the values were made with 0.0001"
+    ):
+        encode_private(question, contribution, bits=32, rounding_seed=SEED)
+
+
+def test_values_that_were_not_made_private_are_not_sent_as_if_they_were() -> None:
+    noise = Noise(unit="patient-local", sensitivity=1, local_steps=3, local_sigma=2.0)
+    question = Question("q", (BLOCK,), saturate=True, noise=noise)
+    values = {"g": np.full(4, 0.5)}
+    for contribution in (
+        Contribution(values),
+        Contribution(values, local_steps=2, local_sigma=2.0),
+        Contribution(values, local_steps=3, local_sigma=1.0),
+    ):
+        with pytest.raises(InvalidArgument, match="has the local_(steps|sigma) (3|2), and the values"):
+            encode_private(question, contribution, bits=32, rounding_seed=SEED)
+    made = Contribution(values, local_steps=3, local_sigma=2.0)
+    assert encode_private(question, made, bits=32, rounding_seed=SEED).tolist() == [2**9] * 4 + [1]

@@ -65,7 +65,7 @@ public:
     Hasher(const hash::Backend& backend, const MerkleForm& form)
         : node_(backend, form.node), root_(backend, form.root) {
         if (form.padding.size() != digest_bytes) throw InvalidArgument("padding: must have 32 bytes");
-        std::copy(form.padding.begin(), form.padding.end(), padding_.begin());
+        std::ranges::copy(form.padding, padding_.begin());
     }
 
     // The digests of the leaves of one holder, one after the other.

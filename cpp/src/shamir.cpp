@@ -64,8 +64,8 @@ struct Strip {
 
     void times_x() {
         for (Vector& limbs : part) {
-            const auto carry = static_cast<Vector>(limbs >> (field_bits - 1));  // 0 or 1
-            limbs = static_cast<Vector>((limbs << 1) ^ ((Vector{} - carry) & reduction));
+            const Vector carry = limbs >> (field_bits - 1);  // 0 or 1
+            limbs = (limbs << 1) ^ ((Vector{} - carry) & reduction);
         }
     }
     void add(const std::uint8_t* row) {

@@ -116,13 +116,15 @@ def test_a_site_that_pays_and_dies_does_not_get_it_back(tmp_path: Path) -> None:
     assert charges(study) == {b"sum": 2}
 
 
-def test_to_begin_again_costs_nothing_as_long_as_it_is_the_same_request() -> None:
+def test_a_round_is_drawn_for_once_and_its_answer_repeated() -> None:
     study = begun().to("upload")
     request = study.requests()[ASKED]
     site = study.sites[ASKED]
-    assert site.begin(request.data) == site.begin(request.data)
-    assert charges(study) == {b"sum": 1}
-    study.deliver(ASKED, request.data)
+    site.begin(request.data)
+    with study.nothing_changes(), pytest.raises(RequestRefused, match="was begun here before"):
+        study.deliver(ASKED, request.data)
+    reply = site.upload(request.data, b"", study.vectors[ASKED].copy())
+    assert site.upload(request.data, b"", study.vectors[ASKED].copy()) == reply
     site.begin(request.data)
     assert charges(study) == {b"sum": 1}
 

@@ -64,8 +64,8 @@ public:
             return;
         }
         std::array<std::uint32_t, 2 * state_words> states;
-        std::copy(state_.begin(), state_.end(), states.begin());
-        std::copy(state_.begin(), state_.end(), states.begin() + state_words);
+        std::ranges::copy(state_, states.begin());
+        std::ranges::copy(state_, states.begin() + state_words);
         backend_->compress_two(states.data(), blocks[0].bytes.data(), blocks[1].bytes.data(),
                                blocks[0].count);
         put_state(states.data(), digests);
@@ -79,7 +79,7 @@ private:
         blocks.count = (used + 1 + 8 + block_bytes - 1) / block_bytes;
         std::uint8_t* out = blocks.bytes.data();
         std::copy_n(rest_.data(), rest, out);
-        std::copy(ending.begin(), ending.end(), out + rest);
+        std::ranges::copy(ending, out + rest);
         out[used] = 0x80;
         std::fill(out + used + 1, out + blocks.count * block_bytes - 8, std::uint8_t{0});
         put_big_endian(8 * std::uint64_t{length_ + ending.size()}, out + blocks.count * block_bytes - 8, 8);

@@ -463,6 +463,8 @@ def _check_question(question: Question) -> None:
     _within(f"{where}: weight_scale", question.weight_scale, 1, 2**40)
     if question.noise is None and question.weight_scale != 1:
         raise PolicyError(f"{where}: weight_scale must be 1 without noise, got {question.weight_scale}")
+    if question.noise is not None and question.noise.unit == "patient-local" and question.weight_scale != 1:
+        raise PolicyError(f"{where}: weight_scale must be 1 where sites weigh the same")
     if question.noise is not None and not question.saturate:
         raise PolicyError(f"{where}: values must saturate with noise, since a refusal would show them")
     _within(f"{where}: bits needed by one site", question.peak.bit_length() + 1, 1, 64)

@@ -179,8 +179,8 @@ class Site:
         """Check an upload request, spend what its answer costs, and say what it asks.
 
         Where the question has noise this comes before anything is drawn: noise, a batch, a rounding. What is
-        spent stays spent, whatever becomes of the round; the round before ends here. Without noise it is
-        `read`.
+        spent stays spent, whatever becomes of the round; the round before ends here. What is drawn for it is
+        drawn once, so a round that was begun and not finished is lost here. Without noise it is `read`.
 
         Raises `BudgetExceeded` where the budget of the data does not allow it; then nothing changes.
         """
@@ -188,7 +188,10 @@ class Site:
         with self._journal.open() as book:
             if self._stored(book, data) is None:
                 self._check_upload(book, request, data, body)
-                if self._need_question(request).noise is not None and not self._is_charged(book, data):
+                if self._need_question(request).noise is not None:
+                    if self._is_charged(book, data):
+                        # A second draw could be chosen over the first by when it is asked for.
+                        raise RequestRefused(f"round {request.round} was begun here before, and not finished")
                     self._charge(book, request, data)
         return self._task(request, body)
 

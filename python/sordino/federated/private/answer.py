@@ -92,21 +92,29 @@ class Answering:
             raise StateError(f"the noise of question {kind!r} is not planned yet")
         return self.noise[kind]
 
-    def answer(self, kind: str, parts: Sequence[Part], rows: Rows) -> Contribution:
-        """A site's contribution; `rows` has shape (patients, length) for each part, patients perhaps 0."""
+    def answer(
+        self, kind: str, parts: Sequence[Part], rows: Rows, *, sampling_rate: float = 1.0
+    ) -> Contribution:
+        """A site's contribution; `rows` has shape (patients, length) for each part, patients perhaps 0.
+
+        sampling_rate   by which these patients were drawn from the site's
+        """
         patients = len(rows[parts[0].name])
         if self.unit == "patient":
-            return Contribution(rows, weight=patients)
+            return Contribution(rows, weight=patients, sampling_rate=sampling_rate)
         if self.unit == "site":
             sums = {name: block.sum(axis=0) for name, block in rows.items()}
             return Contribution({name: total / max(patients, 1) for name, total in sums.items()}, patients)
+        sigma = self.planned(kind).local_sigma
         sums, count = private_sums(
-            rows,
-            {part.name: part.clip for part in parts},
-            self.planned(kind).local_sigma,
-            entropy=self.entropy,
+            rows, {part.name: part.clip for part in parts}, sigma, entropy=self.entropy
         )
-        return Contribution({**sums, "count": np.array([count])})
+        return Contribution(
+            {**sums, "count": np.array([count])},
+            sampling_rate=sampling_rate,
+            local_steps=1,
+            local_sigma=sigma,
+        )
 
     def patients(self, total: Aggregate) -> float:
         """How many patients are in a sum, up to its noise, and 1 at least."""

@@ -113,7 +113,12 @@ class LocalTraining:
             counted += np.array([max(count, 1.0), 1.0])
             gradient = sums["gradient"] * counted[1] / counted[0]
             parameters -= rates * (gradient + model.penalty_gradient(parameters))
-        return Contribution({"change": parameters - known["parameters"]})
+        return Contribution(
+            {"change": parameters - known["parameters"]},
+            sampling_rate=self.sampling_rate,
+            local_steps=noise.local_steps,
+            local_sigma=noise.local_sigma,
+        )
 
     def advance(self, state: Arrays, total: Aggregate) -> Arrays:
         """Moves `parameters` by the mean change over the sites."""

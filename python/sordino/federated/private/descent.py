@@ -62,7 +62,12 @@ class Descent:
         rows = gradients(
             self.model, known["parameters"], standardised(site.features[batch], known), site.target[batch]
         )
-        return self.answering.answer(self.kind, self.parts, self.rule.rows("gradient", rows, known))
+        return self.answering.answer(
+            self.kind,
+            self.parts,
+            self.rule.rows("gradient", rows, known),
+            sampling_rate=self.sampling_rate,
+        )
 
     def advance(self, state: Arrays, total: Aggregate) -> Arrays:
         """Moves `parameters`; the clip moves by what was within it."""

@@ -20,10 +20,11 @@ from sordino.errors import TargetUnreachable
 from sordino.federated.private.terms import PrivateTerms
 from sordino.privacy.accountant import Accountant, Guarantee
 from sordino.privacy.budget import PrivacyBudget
+from sordino.privacy.cost import cost, worst_release
 from sordino.privacy.events import DiscreteGaussianSum, Release
 from sordino.privacy.gaussian import gaussian_mu
-from sordino.privacy.mechanisms import plan_with_noise, release_of
-from sordino.privacy.rdp import divergence
+from sordino.privacy.mechanisms import plan_with_noise
+from sordino.privacy.planner import noise_to_clip
 from sordino.protocol.policy import Policy, Question
 
 _MARGIN = 1e-6
@@ -31,10 +32,6 @@ _MARGIN = 1e-6
 
 _GREATEST = 1e6
 """Noise multipliers beyond this are no training."""
-
-_MOST_EPSILON = 100.0
-
-_ORDER = 8.0  # at which cohorts are compared; they differ by rounding alone
 
 
 @dataclass(frozen=True)
@@ -88,17 +85,8 @@ class NoisePlanned:
         )
 
     def noise_to_clip(self, kind: str, patients: float) -> float:
-        """How long the noise on the mean of a sum's first block is, in clips, over so many patients.
-
-        Above 1 no step can go where the patients point. For "patient-local" it is about one step of one site
-        with its part of the patients.
-        """
-        question = self.policy.question(kind)
-        block, noise = question.blocks[0], question.noise
-        sigma = self.multipliers[kind] if noise is None or not noise.sigma else noise.sigma / block.scale
-        alone = self.policy.sites if self.terms.unit == "patient-local" else 1
-        clip = 1.0 if self.terms.unit == "patient-local" else block.clip
-        return sigma * sqrt(block.length) / clip / max(patients / alone, 1.0)
+        """As `sordino.privacy.planner.noise_to_clip`, of this kind of question."""
+        return noise_to_clip(self.policy, self.policy.question(kind), patients) or 0.0
 
     def noise_on_votes(self) -> float:
         """Standard deviation of the noise on one bin of a scaling's votes, in patients."""
@@ -143,42 +131,6 @@ def plan_noise(demands: Sequence[Demand], terms: PrivateTerms, **policy_terms: A
             return found
         goal -= 2.0 * above  # what rounding to the grid costs
     raise TargetUnreachable(f"rounding to the grid costs too much for epsilon {terms.epsilon:g}")
-
-
-def cost(released: Mapping[Release, int], delta: float) -> Guarantee:
-    """What so many of each release cost together, at `delta`."""
-    distance = sum(release.distance * times for release, times in released.items())
-    # As the accountant takes it off, but for any epsilon up to a hundred, so that events may be counted.
-    left = delta - (1.0 + exp(_MOST_EPSILON)) * distance
-    accountant = Accountant(
-        replace(event, count=event.count * times)
-        for release, times in released.items()
-        for event in release.events
-    )
-    found = accountant.epsilon(left) if left > 0.0 else None
-    if found is None or found.epsilon > _MOST_EPSILON:
-        every = (release for release, times in released.items() for _ in range(times))
-        return Accountant(every).epsilon(delta)
-    return replace(
-        found,
-        delta=delta,
-        unit=next((release.unit for release in released), None),
-        wrap_probability=min(sum(one.wrap_probability * times for one, times in released.items()), 1.0),
-    )
-
-
-def worst_release(policy: Policy, question: Question) -> Release:
-    """What a sum gives out with the number of participants at which that is most, each part by itself."""
-    releases = [
-        release_of(policy, question, participants)
-        for participants in range(policy.smallest_cohort, policy.sites + 1)
-    ]
-    worst = max(releases, key=lambda one: sum(divergence(event, _ORDER) for event in one.events))
-    return replace(
-        worst,
-        distance=max(one.distance for one in releases),
-        wrap_probability=max(one.wrap_probability for one in releases),
-    )
 
 
 def _multipliers(demands: Sequence[Demand], terms: PrivateTerms, goal: float) -> dict[str, float]:

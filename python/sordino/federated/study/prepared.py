@@ -126,6 +126,16 @@ def examine(path: Path, data: Path | None = None) -> tuple[Prepared | None, Find
     return Prepared(study, cohort, training, policy, privacy), Findings((), warnings)
 
 
+def planned(study: StudyFile, cohort: Cohort) -> tuple[Training, Policy, NoisePlanned | None]:
+    """The training, the policy and the noise of a study over these rows.
+
+    Raises `PolicyError` where the lanes cannot hold it, `TargetUnreachable` where epsilon is too small.
+    """
+    features = cohort.schema.features
+    training = _training(study, len(features), features)
+    return training, *_policy(study, training, cohort.schema.digest)
+
+
 def _private_faults(study: StudyFile, cohort: Cohort) -> list[str]:
     if study.privacy is None:
         return []

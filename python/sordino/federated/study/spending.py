@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from sordino.errors import BudgetExceeded
-from sordino.federated.private.plan import NoisePlanned, cost
+from sordino.federated.private.plan import NoisePlanned
 from sordino.privacy.accountant import Guarantee
 from sordino.privacy.budget import PrivacyBudget
 from sordino.privacy.charge import read_charge
+from sordino.privacy.cost import cost
 from sordino.privacy.events import Release
 from sordino.privacy.guard import BudgetGuard
 from sordino.protocol.policy import Policy, Question

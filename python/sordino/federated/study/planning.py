@@ -1,0 +1,148 @@
+"""What a study comes to before it runs, for its own unit of privacy and for the others beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import ceil, exp, log
+from pathlib import Path
+from typing import TypeAlias, get_args
+
+from msgspec.structs import replace
+
+from sordino.errors import PolicyError, PrivacyError, TargetUnreachable
+from sordino.federated.study.cohort import Cohort, examine_cohort
+from sordino.federated.study.file import StudyFile, examine_study
+from sordino.federated.study.prepared import Prepared, planned, training_patients
+from sordino.privacy.planner import Plan, Rates, plan_study
+from sordino.protocol.noise import Unit
+
+_MOST_EPSILON = 100.0  # that a study file may ask for
+
+Refused: TypeAlias = str
+"""Why there is no plan."""
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """The plan of a study, and with [privacy] what the same study would come to for each unit.
+
+    patients   about how many a training has
+    units      by unit: its plan, at the same epsilon and delta, or why there is none
+    """
+
+    plan: Plan
+    patients: float
+    units: Mapping[Unit, Plan | Refused]
+
+
+def plan_of(prepared: Prepared, rates: Rates | None = None) -> StudyPlan:
+    """Plan a study that can run; with `rates` its times too."""
+    study, cohort = prepared.study, prepared.cohort
+    patients = training_patients(study, cohort)
+    own = _plan(study, cohort, rates)
+    if study.privacy is None:
+        return StudyPlan(own, patients, {})
+    units: dict[Unit, Plan | Refused] = {}
+    for unit in get_args(Unit):
+        if unit == study.privacy.unit:
+            units[unit] = own
+            continue
+        try:
+            units[unit] = _plan(_for_unit(study, unit), cohort, None)
+        except (PolicyError, PrivacyError) as error:
+            units[unit] = str(error)
+    return StudyPlan(own, patients, units)
+
+
+def within_reach(path: Path, data: Path | None = None) -> tuple[str, ...]:
+    """Where a study's target cannot be met with any noise: what it would take, a line each; else nothing.
+
+    The noise is planned anew for every value that is tried.
+    """
+    study, faults = examine_study(path)
+    if study is None or faults or study.privacy is None:
+        return ()
+    cohort, faults = examine_cohort(study, path.parent, data)
+    if cohort is None or faults or _reaches(study, cohort):
+        return ()
+    table, rounds = study.privacy, study.training.rounds
+
+    def with_epsilon(logarithm: float) -> bool:
+        return _reaches(replace(study, privacy=replace(table, epsilon=exp(logarithm))), cohort)
+
+    def with_rounds(number: int) -> bool:
+        fewer = replace(study.training, rounds=number)
+        return _reaches(replace(study, training=fewer), cohort)
+
+    lines = []
+    if with_epsilon(log(_MOST_EPSILON)):
+        low, high = log(table.epsilon), log(_MOST_EPSILON)
+        while high - low > 0.01:
+            middle = (low + high) / 2.0
+            low, high = (low, middle) if with_epsilon(middle) else (middle, high)
+        least = ceil(exp(high) * 1000.0) / 1000.0
+        lines.append(f"epsilon {least:g} or more would be within reach, at delta {table.delta:g}")
+    else:
+        lines.append(f"no epsilon up to {_MOST_EPSILON:g} is within reach, at delta {table.delta:g}")
+    most = _most(with_rounds, rounds)
+    lines.append(
+        f"{most} rounds of training, of {rounds}, would be within reach"
+        if most
+        else "not even one round of training is within reach"
+    )
+    return tuple(lines)
+
+
+def _plan(study: StudyFile, cohort: Cohort, rates: Rates | None) -> Plan:
+    training, policy, private = planned(study, cohort)
+    stages = training.stages()
+    times = {stage.kind: number * study.repeats for stage, number in stages}
+    everybody = sum(len(rows.target) for rows in cohort.sites.values())
+    trained = training_patients(study, cohort)
+    patients = dict.fromkeys(times, trained)
+    if study.test is not None:
+        named = 0 if study.test.ids is None else len(study.test.ids)
+        patients[stages[-1][0].kind] = max(everybody - trained, named, 1.0)
+    return plan_study(
+        policy,
+        times if private is None else private.times,
+        study.site_names,
+        delta=1e-5 if private is None else private.terms.delta,
+        epsilon=None if private is None else private.terms.epsilon,
+        training=training.trainer.kind,
+        patients=patients,
+        rates=rates,
+    )
+
+
+def _for_unit(study: StudyFile, unit: Unit) -> StudyFile:
+    """The study for another unit, with what does not go with that left out."""
+    if study.privacy is None:
+        return study
+    table = replace(study.privacy, unit=unit)
+    training = study.training
+    if unit == "patient":
+        training = replace(training, local_steps=1)
+    if unit == "patient-local":
+        table = replace(table, target_quantile=None)
+    if unit == "site":
+        table = replace(table, sampling_rate=1.0)
+    return replace(study, privacy=table, training=training)
+
+
+def _reaches(study: StudyFile, cohort: Cohort) -> bool:
+    try:
+        planned(study, cohort)
+    except TargetUnreachable:
+        return False
+    return True
+
+
+def _most(reached: Callable[[int], bool], above: int) -> int:
+    """The most below `above`, which is too many; 0 if not even one is reached."""
+    low, high = 0, above
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if reached(middle) else (low, middle)
+    return low

@@ -48,8 +48,10 @@ def private_sums(
     for place, (name, block) in enumerate(rows.items()):
         spans[name] = slice(start, start + lengths[name])
         limit = rounded_limit(1.0, FRACTION_BITS, lengths[name])
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = np.ascontiguousarray(block / clips[name])
         _core.clip_accumulate(
-            np.ascontiguousarray(block / clips[name]),
+            scaled,
             lanes[spans[name]],
             bound=1.0,
             scale=2.0**FRACTION_BITS,

@@ -305,3 +305,12 @@ def test_a_samplers_distance_is_charged_to_delta() -> None:
     assert history[-1] == pytest.approx(found, rel=1e-9)
     with pytest.raises(PrivacyError, match="delta 1e-05 cannot pay for noise that is 0.001 away from ideal"):
         Accountant([Release((Gaussian(2),), "patient", distance=1e-3)]).epsilon(1e-5)
+
+
+@pytest.mark.parametrize("sampling_rate", [1.0, 0.1, 0.01])
+def test_a_long_history_of_bounds_is_never_below_the_searched_one(sampling_rate: float) -> None:
+    event = DiscreteGaussianSum(1000.0, 4, (2.5e6,), 5, 1, sampling_rate)
+    history = Accountant([event] * 1100).history(1e-5)
+    for rounds in (1, 10, 100, 1100):
+        searched = Accountant([event] * rounds).epsilon(1e-5).epsilon
+        assert searched * (1 - 1e-12) <= history[rounds - 1] <= searched * 1.01

@@ -336,11 +336,11 @@ def test_a_journal_in_memory_and_an_empty_one_have_ledgers_too() -> None:
 def test_many_rounds_add_up() -> None:
     release = release_of(policy_of(sigma=300.0), policy_of(sigma=300.0).question("grad"), 5)
     data = write_charge(Charge(study="s", kind="grad", release=release))
-    account = Ledger(entry(0, charge=data, round_number=n) for n in range(500)).account("default")
+    account = Ledger(entry(0, charge=data, round_number=n) for n in range(3000)).account("default")
     history = account.history(DELTA)
-    assert history.shape == (500,)
+    assert history.shape == (3000,)
     assert np.all(np.diff(history) > 0)
     assert history[-1] == pytest.approx(account.epsilon(DELTA).epsilon, rel=1e-9)
     assert spent_by(account.charges, 8.0).divergence == pytest.approx(
-        500 * Spent().after(release, 8.0).divergence, rel=1e-12
+        3000 * Spent().after(release, 8.0).divergence, rel=1e-12
     )

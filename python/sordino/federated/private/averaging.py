@@ -18,7 +18,6 @@ from sordino.federated.private.answer import Answering, Part
 from sordino.federated.private.clipping import ClipRule
 from sordino.federated.private.descent import gradients, poisson_batch
 from sordino.federated.resolution import fraction_bits
-from sordino.federated.scaling import standardised
 from sordino.federated.site import Site
 from sordino.models.model import Vector
 from sordino.privacy.local import private_sums
@@ -47,7 +46,8 @@ class UpdateAveraging:
 
     def contribute(self, site: Site, known: Arrays) -> Contribution:
         """The change of the parameters after the site's own steps; nothing is refused."""
-        change, _ = self.fedavg.train(site, known)
+        with np.errstate(over="ignore", invalid="ignore"):
+            change, _ = self.fedavg.train(site, known)
         rows = self.rule.rows("change", change[np.newaxis], known)
         return Contribution({name: block[0] for name, block in rows.items()}, len(site.target))
 
@@ -101,12 +101,12 @@ class LocalTraining:
         """As many noised steps as the policy says, each on a secret batch of its own."""
         noise, model = self.answering.planned(self.kind), self.fedavg.model
         rates = model.rates(float(known["learning_rate"][0]))
-        features = standardised(site.features, known)
         parameters = known["parameters"].copy()
         counted: Vector = np.zeros(2)
         for _ in range(noise.local_steps):
             batch = poisson_batch(len(site.target), self.sampling_rate, self.answering)
-            rows = gradients(model, parameters, features[batch], site.target[batch])
+            state = {**known, "parameters": parameters}
+            rows = gradients(model, state, site.features[batch], site.target[batch])
             sums, count = private_sums(
                 {"gradient": rows}, {"gradient": self.clip}, noise.local_sigma, entropy=self.answering.entropy
             )

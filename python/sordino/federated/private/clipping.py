@@ -37,10 +37,14 @@ class ClipRule:
     def rows(self, block: str, rows: Matrix, known: Arrays) -> Rows:
         """`rows` (patients, length) in units of the clip, and who is within it."""
         clip = float(known["clip"][0])
-        if self.quantile is None:
-            return {block: rows / clip}
-        norms = np.linalg.norm(rows, axis=1)
-        return {block: rows / clip, "within": np.where(norms <= clip, 0.5, -0.5)[:, np.newaxis]}
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # what is not finite is not within, and adds nothing
+            given = {block: rows / clip}
+            if self.quantile is not None:
+                within = np.linalg.norm(rows, axis=1) <= clip
+                given["within"] = np.where(within, 0.5, -0.5)[:, np.newaxis]
+        return given
 
     def moved(self, clip: Vector, total: Aggregate, patients: float) -> Vector:
         """The next clip: larger while fewer than the quantile are within, smaller while more are.

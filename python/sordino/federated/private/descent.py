@@ -59,9 +59,7 @@ class Descent:
     def contribute(self, site: Site, known: Arrays) -> Contribution:
         """The gradients of a fresh batch of the site's patients; none at all is an answer too."""
         batch = poisson_batch(len(site.target), self.sampling_rate, self.answering)
-        rows = gradients(
-            self.model, known["parameters"], standardised(site.features[batch], known), site.target[batch]
-        )
+        rows = gradients(self.model, known, site.features[batch], site.target[batch])
         return self.answering.answer(
             self.kind,
             self.parts,
@@ -100,7 +98,7 @@ def poisson_batch(patients: int, rate: float, answering: Answering) -> slice | V
     return chosen
 
 
-def gradients(model: Model, parameters: Vector, features: Matrix, target: Vector) -> Matrix:
+def gradients(model: Model, known: Arrays, features: Matrix, target: Vector) -> Matrix:
     """Each patient's gradient, shape (patients, size). What overflows is not finite, and adds nothing."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return model.gradients(parameters, features, target)
+        return model.gradients(known["parameters"], standardised(features, known), target)

@@ -49,8 +49,8 @@ class PrivateEvaluation:
         """A row for each held-out patient, none if the site holds nobody out."""
         rows = np.zeros((0, 2 * self.bins))
         if site.test_features is not None and site.test_target is not None and len(site.test_target):
-            features = standardised(site.test_features, known)
             with np.errstate(over="ignore", invalid="ignore"):
+                features = standardised(site.test_features, known)
                 probability = np.nan_to_num(self.model.probability(known["parameters"], features))
             place = np.minimum((probability * self.bins).astype(np.int64), self.bins - 1)
             rows = np.zeros((len(place), 2 * self.bins))

@@ -36,10 +36,9 @@ def trained(terms=TERMS, *, sites=None, lose=None, **changes):
     training = Training(
         columns=3,
         sites=4,
-        max_patients=200,
         learning_rate=0.5,
         private=terms,
-        **{"rounds": 6, "bins": 10, **changes},
+        **{"rounds": 6, "bins": 10, "max_patients": 200, **changes},
     )
     plan = plan_noise(training.demands(), terms, study="test", sites=4, rounds=50)
     training = replace(training, noise={one.kind: one.noise for one in plan.policy.plan})
@@ -143,6 +142,37 @@ def test_clip_moves_to_the_quantile_inside_the_secure_sum(start):
     assert "within" in plan.policy.question("gradient").spans
     assert 0.2 < clips[-1] < 1.2
     assert abs(np.log(clips[-1])) < abs(np.log(start))
+
+
+def test_clip_of_whole_updates_adapts_too():
+    terms = replace(
+        TERMS, unit="site", epsilon=100.0, delta=1e-2, clip=8.0, target_quantile=0.5, clip_rate=1.0
+    )
+    _, events, _, _ = trained(terms, standardise=False, rounds=3, bins=None, max_patients=50)
+    clips = [event.state["clip"][0] for event in events]
+    assert len(set(clips)) == 3
+    assert all(0.0 < clip < 64.0 for clip in clips)
+
+
+def test_local_training_takes_its_steps_and_is_charged_for_each():
+    terms = replace(TERMS, unit="patient-local")
+    plan, _, state, charges = trained(terms, local_steps=3, rounds=2)
+    (event,) = plan.releases["local"].events
+    assert event.count == 3
+    assert sum(charges["east"].values()) == 6
+    assert np.isfinite(state["parameters"]).all()
+    assert state["parameters"].any()
+
+
+@pytest.mark.parametrize("unit", ["patient", "patient-local", "site"])
+def test_patient_beyond_all_bounds_spoils_nothing(unit):
+    sites = hospitals(held_out=8)
+    sites["east"].features[3] = [1e300, -1e300, 1e308]
+    sites["west"].test_features[0] = [1e308, 1e308, -1e308]
+    terms = replace(TERMS, unit=unit, target_quantile=None if unit == "patient-local" else 0.5)
+    _, _, state, _ = trained(terms, sites=sites)
+    for name in ("parameters", "mean", "scale", "positives"):
+        assert np.isfinite(state[name]).all(), name
 
 
 @pytest.mark.parametrize("step", ["advertise", "upload", "confirm", "unmask", "recover"])

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sordino.cli.app import app, tell_warning
-from sordino.cli.ledger import troubles
+from sordino.cli.ledger import ledger_of, troubles
 
 keys = typer.Typer(no_args_is_help=True, help="Identities: the signing keys that sites know each other by.")
 app.add_typer(keys, name="keys")
@@ -52,12 +52,11 @@ def check(
 ) -> None:
     """Check site.toml and all that it names: identity, roster, journal and budget."""
     from sordino.files.settings import read_site
-    from sordino.privacy.ledger import Ledger
 
     settings = read_site(site)
     with settings.journal.open() as book:
         entries = book.index.length
-        account = Ledger(book.entries()).account(settings.dataset)
+        account = ledger_of(book.entries(), settings.journal.directory).account(settings.dataset)
     typer.echo(f"site {settings.identity.name}: one of {len(settings.roster)} in the roster")
     typer.echo(f"roster {settings.roster.digest.hex()}: compare it with the other sites")
     typer.echo(f"journal: {entries} entries, intact")

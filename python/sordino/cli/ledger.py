@@ -6,6 +6,7 @@ Nothing here writes, so a copy, or a folder that may only be read, will do.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,8 @@ from sordino.cli.privacy import CAVEAT
 
 if TYPE_CHECKING:
     from sordino.privacy.budget import PrivacyBudget
-    from sordino.privacy.ledger import Account, Standing
+    from sordino.privacy.ledger import Account, Ledger, Standing
+    from sordino.protocol.journal import Entry
 
 ledger = typer.Typer(
     no_args_is_help=True, help="The privacy that a site has spent, by its journal, and the journal's chain."
@@ -53,19 +55,15 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Print what was charged for each data set, epsilon after each round and in all, and what is left."""
-    from sordino.errors import ConfigError, JournalError
+    from sordino.errors import ConfigError
     from sordino.files.chain import read_chain
-    from sordino.privacy.ledger import Ledger
 
     journal, named = _journal_of(path)
     limit, whose = _budget_of(budget) if budget is not None else (None, None)
     if budget is None and named is not None:
         limit, whose = _budget_of(str(path))
     chain = read_chain(journal)
-    try:
-        found = Ledger(chain.entries)
-    except JournalError as error:
-        raise JournalError(f"{chain.path}, {error}") from None
+    found = ledger_of(chain.entries, chain.path)
     accounts = found.accounts
     if dataset is not None:
         if dataset not in [account.dataset for account in accounts] and dataset != named:
@@ -107,19 +105,14 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Walk the hash chain and read every charge; name the first bad line, if there is one."""
-    from sordino.errors import JournalError
     from sordino.files.chain import read_chain, read_state
-    from sordino.privacy.ledger import Ledger
 
     journal, _ = _journal_of(path)
     seen = None if state is None else read_state(state)
     chain = read_chain(journal)
     if seen is not None:
         chain.check_state(seen)
-    try:
-        charges = sum(len(account.items) for account in Ledger(chain.entries).accounts)
-    except JournalError as error:
-        raise JournalError(f"{chain.path}, {error}") from None
+    charges = sum(len(account.items) for account in ledger_of(chain.entries, chain.path).accounts)
     if as_json:
         fields = {
             "journal": str(chain.path),
@@ -142,6 +135,17 @@ def verify(
         typer.echo("whether lines are missing at the end only a session state can tell: --state")
     else:
         typer.echo(f"holds all {seen.journal_length} entries that the session state has seen")
+
+
+def ledger_of(entries: Iterable[Entry], path: Path) -> Ledger:
+    """The ledger in a journal's entries; an error names the journal too."""
+    from sordino.errors import JournalError
+    from sordino.privacy.ledger import Ledger
+
+    try:
+        return Ledger(entries)
+    except JournalError as error:
+        raise JournalError(f"{path}, {error}") from None
 
 
 def troubles(account: Account, standing: Standing | None) -> list[str]:

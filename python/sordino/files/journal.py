@@ -46,6 +46,11 @@ class FileJournal(Journal):
             ) from None
         self._book = _FileBook(directory, keep_bytes, sync=sync)
 
+    @property
+    def directory(self) -> Path:
+        """Where it is."""
+        return self._directory
+
     @contextmanager
     def open(self) -> Iterator[Book]:
         """Hold the journal exclusively, waiting for other processes, with all entries read and checked."""

@@ -17,6 +17,7 @@ from sordino.cli.keys import keys  # noqa: F401  # adds its commands to the app
 from sordino.files.identity import read_identity
 from sordino.files.journal import FileJournal
 from sordino.files.settings import read_roster, read_site
+from sordino.protocol.journal import CHARGE, Reply, draft
 from sordino.protocol.policy import Floor
 
 NAMES = ("alder", "birch", "cedar")
@@ -291,3 +292,19 @@ def test_a_damaged_journal_is_told_with_its_line(site: Path) -> None:
 def test_a_journal_that_cannot_be_made_is_told(site: Path) -> None:
     (site.parent / "journal").write_text("")
     assert "journal cannot be made" in refused("keys", "check", site)
+
+
+def test_a_charge_that_is_none_is_told_with_its_line(site: Path) -> None:
+    sordino("keys", "check", site)
+    with FileJournal(site.parent / "journal").open() as book:
+        entry = draft(
+            session=bytes(32),
+            dataset="scans-2024",
+            action=CHARGE,
+            step="ready",
+            round_number=1,
+            request=bytes(32),
+            charge=b"paid",
+        )
+        book.append(entry, Reply(b""))
+    assert "journal, line 1: the journal holds a charge that cannot be read" in refused("keys", "check", site)

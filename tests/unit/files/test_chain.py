@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import subprocess
 import sys
 import textwrap
@@ -153,6 +154,21 @@ def test_a_line_that_says_the_same_otherwise_was_not_written_so(journal: Path) -
     journal.write_bytes(b"".join(lines))
     with pytest.raises(JournalError, match="line 5: altered"):
         read_chain(journal)
+
+
+def test_any_byte_that_changes_is_found_in_its_line(run: tuple[Path, bytes], journal: Path) -> None:
+    """In the last line, which nothing follows, by what the session state has seen."""
+    whole, chance, state = journal.read_bytes(), random.Random(3), read_state_of(run)
+    for _ in range(400):
+        place = chance.randrange(len(whole))
+        byte = bytes([chance.choice([*b'0123456789abcXYZ"{}, ', chance.randrange(256)])])
+        if whole[place : place + 1] == byte:
+            continue
+        journal.write_bytes(whole[:place] + byte + whole[place + 1 :])
+        line = whole.count(b"\n", 0, place) + 1
+        with pytest.raises(JournalError) as caught:
+            read_chain(journal).check_state(state)
+        assert f"line {line}" in str(caught.value)
 
 
 # The end --------------------------------------------------------------------------------------------------

@@ -125,6 +125,19 @@ def test_between_integers_a_bound_is_above_the_truth() -> None:
         assert divergence(event, order) > divergence(near, order)
 
 
+@pytest.mark.parametrize("q", [1e-4, 0.05, 0.5])
+@pytest.mark.parametrize("noise", [1.0, 30.0, 1e4])
+def test_sampling_a_discrete_sum_never_costs_more_than_none(q: float, noise: float) -> None:
+    def at(rate: float, order: float) -> float:
+        return divergence(DiscreteGaussianSum(100.0, 50, ((100.0 * noise) ** 2,), 1, 0, rate), order)
+
+    orders = (1.5, 2.0, 7.3, 40.0, HIGHEST + 0.5)
+    assert all(at(q, order) <= at(1.0, order) for order in orders)
+    # With much of the noise and of the patients the general bound is above it, with little far below.
+    assert at(0.5, 40.0) == at(1.0, 40.0) or noise == 1.0
+    assert at(1e-4, 2.0) < 1e-6 * at(1.0, 2.0)
+
+
 def test_orders_beyond_the_reach_of_a_bound_say_nothing() -> None:
     assert divergence(FixedSizeSampledGaussian(3, 0.1), HIGHEST + 0.5) == inf
 

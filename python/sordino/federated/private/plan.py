@@ -157,15 +157,10 @@ def _multipliers(demands: Sequence[Demand], terms: PrivateTerms, goal: float) ->
     if not free:
         return fixed
     if epsilon(_GREATEST) > goal:
-        alone = f"the sums for standardisation and evaluation alone cost epsilon {epsilon(inf):.4g}"
-        if terms.sampling_rate < 1.0:
-            # The bound for sampled discrete noise (Zhu & Wang 2019) does not vanish with the noise.
-            raise TargetUnreachable(
-                f"{alone}, and with training at sampling_rate {terms.sampling_rate:g} the bound stays at "
-                f"{epsilon(_GREATEST):.4g} or more, whatever the noise, of {terms.epsilon:g} at delta "
-                f"{terms.delta:g}: lower sampling_rate much, or set it to 1, or lower the shares"
-            )
-        raise TargetUnreachable(f"{alone} of {terms.epsilon:g} at delta {terms.delta:g}: lower their shares")
+        raise TargetUnreachable(
+            f"the sums for standardisation and evaluation alone cost epsilon {epsilon(inf):.4g} of "
+            f"{terms.epsilon:g} at delta {terms.delta:g}: lower their shares"
+        )
     low, high = log(1e-2), log(_GREATEST)
     while high - low > 1e-9:
         middle = (low + high) / 2.0

@@ -104,7 +104,7 @@ def test_ranges_for_some_features_only_are_named(tmp_path):
 
 def test_target_and_lanes_that_cannot_be_met_are_named(tmp_path):
     shares = "statistics_share = 0.45\nevaluation_share = 0.45\nsampling_rate = 0.3"
-    with pytest.raises(ConfigError, match="privacy: .* the bound stays at"):
+    with pytest.raises(ConfigError, match="privacy: .* lower their shares"):
         prepare(private(tmp_path, shares, training="rounds = 500"))
     with pytest.raises(ConfigError, match="policy: .*2\\*\\*40 are possible"):
         prepare(

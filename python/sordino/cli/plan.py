@@ -271,7 +271,7 @@ def _help(indent: str, whole: Plan, what: str) -> list[str]:
     enough = {
         f"{needed.patients or 0:,} patients": needed.patients is not None,
         f"{needed.sites or 0:,} sites": needed.sites is not None,
-        f"{needed.rounds:,} rounds with so little noise": needed.rounds > 0,
+        f"{needed.rounds:,} sums of training with so little noise": needed.rounds > 0,
         f"{needed.parameters:,} parameters": needed.parameters > 0,
         f"epsilon {_up(needed.epsilon)}": True,
         f"delta {needed.delta or 0.0:.3g}": (needed.delta or 1.0) < _GREATEST_DELTA,
@@ -303,10 +303,11 @@ def _up(epsilon: float | None, digits: int = 4) -> str:
 
 
 def _bytes(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= 10 * size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count:,} bytes"
+    """Whole bytes up to ten thousand, then three digits."""
+    if count < 10_000:
+        return f"{count:,} bytes"
+    unit, size = next((unit, size) for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if count >= size)
+    return f"{float(f'{count / size:.3g}'):,g} {unit}"
 
 
 def _time(seconds: float | None) -> str:

@@ -183,7 +183,8 @@ def plan_study(
     patients         by kind: about how many there are, of whom `sampling_rate` are in one sum
     rates            for the times
 
-    Raises `PrivacyParameter` where kinds or names are not those of the policy, or delta is out of range.
+    Raises `PrivacyParameter` where kinds or names are not those of the policy, or delta is out of range, and
+    `PrivacyError` where the cost is so high that the accountant has no answer.
     """
     kinds = [question.kind for question in policy.plan]
     if sorted(times) != sorted(kinds) or min(times.values()) < 1:

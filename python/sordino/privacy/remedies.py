@@ -27,7 +27,8 @@ class Remedies:
     excess      how many times too long the noise is
     patients    as many are needed in all; None for the unit "site" where sites may not have so many
     sites       as many are needed, each with as many patients as now; None where a site's noise is its own
-    rounds      so many sums of training cost what is planned if each has so little noise; 0 if not even one
+    rounds      so many sums of training, in all repeats, cost what is planned if each has so little noise; 0
+                if not even one
     parameters  so many values in the block that is trained
     epsilon     all that is planned costs this with so little noise
     delta       or this delta, at the planned epsilon; None if none was given

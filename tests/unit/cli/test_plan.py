@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from hospitals import write_study
+from sordino.aggregation.base import Contribution
+from sordino.aggregation.masked import MaskedAggregator
 from sordino.cli import app
+from sordino.cli.plan import _bytes, _up
+from sordino.cli.rates import measured_rates
 from sordino.federated.study.prepared import prepare
 from sordino.federated.study.run import run_study
+from sordino.privacy.mechanisms import plan_with_noise
+from sordino.privacy.planner import plan_study
+from sordino.protocol.policy import Block, Question
 
 PRIVACY = '[privacy]\nunit = "patient"\nepsilon = 5.0\ndelta = 1e-5\n'
 
@@ -169,6 +178,45 @@ def test_epsilon_that_was_said_to_be_enough_is_enough(tmp_path):
         assert again["verdict"] == verdict
 
 
+def test_expected_time_is_of_the_order_of_a_real_round():
+    names = [f"site-{number}" for number in range(5)]
+    question = Question("sum", (Block("values", 100_000, 1.0, 16),), max_weight=10)
+    policy = plan_with_noise([question], "patient", {"sum": 4.0}, study="timed", sites=5, rounds=9)
+    plan = plan_study(policy, {"sum": 1}, names, rates=measured_rates(policy))
+    given = dict.fromkeys(names, lambda _: Contribution({"values": np.zeros((0, 100_000))}))
+    taken = []
+    with MaskedAggregator(policy, names) as aggregator:
+        for _ in range(3):
+            started = time.process_time()
+            aggregator.aggregate("sum", b"", given)
+            taken.append(time.process_time() - started)
+    expected = 5 * plan.site_seconds + plan.coordinator_seconds
+    assert expected / 8 < min(taken) < 8 * expected
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (9_999, "9,999 bytes"),
+        (10_000, "10 kB"),
+        (999_000, "999 kB"),
+        (999_999, "1,000 kB"),
+        (5_630_000, "5.63 MB"),
+        (2_345_000_000, "2.35 GB"),
+        (4_000_000_000_000, "4,000 GB"),
+    ],
+)
+def test_bytes_are_told_in_three_digits(count, told):
+    assert _bytes(count) == told
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "told"), [(4.9999, "5"), (1.23411, "1.235"), (0.113701, "0.1138"), (2.0, "2"), (0.0, "0")]
+)
+def test_epsilon_is_told_rounded_up(epsilon, told):
+    assert _up(epsilon) == told
+
+
 def test_plan_without_privacy_is_unbounded(tmp_path):
     code, out, err = run(write_study(tmp_path))
     assert code == 0
@@ -178,19 +226,25 @@ def test_plan_without_privacy_is_unbounded(tmp_path):
 
 
 def test_target_out_of_reach_ends_with_what_would_be_within(tmp_path):
-    table = PRIVACY.replace("5.0", "0.1")
-    code, out, err = run(private(tmp_path, "sampling_rate = 0.1\n", table=table))
+    def shares(one, other):
+        return f"statistics_share = {one}\nevaluation_share = {other}\n"
+
+    code, out, err = run(private(tmp_path, shares(0.45, 0.45)))
     assert (code, out) == (2, "")
     lines = err.splitlines()
-    assert "whatever the noise, of 0.1 at delta 1e-05" in lines[0]
-    least = float(lines[1].split()[2])
-    assert lines[1] == f"error: epsilon {least:g} or more would be within reach, at delta 1e-05"
-    rounds = int(lines[2].split()[1])
-    assert lines[2] == f"error: {rounds} rounds of training, of 4, would be within reach"
-    for epsilon, number, code in [(least, 4, 0), (0.95 * least, 4, 2), (0.1, rounds, 0)]:
-        again = table.replace("0.1", f"{epsilon}")
-        path = private(tmp_path, "sampling_rate = 0.1\n", table=again, training=f"rounds = {number}")
-        assert run(path)[0] == code
+    assert "of 5 at delta 1e-05: lower their shares" in lines[0]
+    epsilon = float(lines[1].split()[2])
+    assert lines[1] == f"error: epsilon {epsilon:g} or more would be within reach, at delta 1e-05"
+    one, other = (float(lines[2].split()[place]) for place in (2, 5))
+    assert lines[2].endswith(f"_share {one:g} and evaluation_share {other:g} or less would be within reach")
+    for target, given, expected in [
+        (epsilon, (0.45, 0.45), 0),
+        (0.98 * epsilon, (0.45, 0.45), 2),
+        (5.0, (one, other), 0),
+        (5.0, (one + 0.01, other + 0.01), 2),
+    ]:
+        table = PRIVACY.replace("5.0", f"{target}")
+        assert run(private(tmp_path, shares(*given), table=table))[0] == expected
 
 
 @pytest.mark.parametrize(

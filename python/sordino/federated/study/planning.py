@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import ceil, exp, log
+from math import ceil, exp, floor, log
 from pathlib import Path
 from typing import TypeAlias, get_args
 
@@ -18,6 +18,7 @@ from sordino.privacy.planner import Plan, Rates, plan_study
 from sordino.protocol.noise import Unit
 
 _MOST_EPSILON = 100.0  # that a study file may ask for
+_LEAST_PART = 0.1  # of the shares: less is no standardisation
 
 Refused: TypeAlias = str
 """Why there is no plan."""
@@ -66,31 +67,37 @@ def within_reach(path: Path, data: Path | None = None) -> tuple[str, ...]:
     cohort, faults = examine_cohort(study, path.parent, data)
     if cohort is None or faults or _reaches(study, cohort):
         return ()
-    table, rounds = study.privacy, study.training.rounds
+    table = study.privacy
 
     def with_epsilon(logarithm: float) -> bool:
         return _reaches(replace(study, privacy=replace(table, epsilon=exp(logarithm))), cohort)
 
-    def with_rounds(number: int) -> bool:
-        fewer = replace(study.training, rounds=number)
-        return _reaches(replace(study, training=fewer), cohort)
+    def with_shares(part: float) -> bool:
+        shares = replace(
+            table,
+            statistics_share=part * table.statistics_share,
+            evaluation_share=part * table.evaluation_share,
+        )
+        return _reaches(replace(study, privacy=shares), cohort)
 
     lines = []
     if with_epsilon(log(_MOST_EPSILON)):
-        low, high = log(table.epsilon), log(_MOST_EPSILON)
-        while high - low > 0.01:
-            middle = (low + high) / 2.0
-            low, high = (low, middle) if with_epsilon(middle) else (middle, high)
-        least = ceil(exp(high) * 1000.0) / 1000.0
-        lines.append(f"epsilon {least:g} or more would be within reach, at delta {table.delta:g}")
+        epsilon = exp(_edge(log(_MOST_EPSILON), log(table.epsilon), with_epsilon))
+        lines.append(
+            f"epsilon {ceil(epsilon * 1000.0) / 1000.0:g} or more would be within reach, at delta "
+            f"{table.delta:g}"
+        )
     else:
         lines.append(f"no epsilon up to {_MOST_EPSILON:g} is within reach, at delta {table.delta:g}")
-    most = _most(with_rounds, rounds)
-    lines.append(
-        f"{most} rounds of training, of {rounds}, would be within reach"
-        if most
-        else "not even one round of training is within reach"
-    )
+    if with_shares(_LEAST_PART):
+        part = _edge(_LEAST_PART, 1.0, with_shares)
+        told = [
+            floor(part * share * 1000.0) / 1000.0
+            for share in (table.statistics_share, table.evaluation_share)
+        ]
+        lines.append(
+            "statistics_share {:g} and evaluation_share {:g} or less would be within reach".format(*told)
+        )
     return tuple(lines)
 
 
@@ -139,10 +146,9 @@ def _reaches(study: StudyFile, cohort: Cohort) -> bool:
     return True
 
 
-def _most(reached: Callable[[int], bool], above: int) -> int:
-    """The most below `above`, which is too many; 0 if not even one is reached."""
-    low, high = 0, above
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if reached(middle) else (low, middle)
-    return low
+def _edge(inside: float, outside: float, reached: Callable[[float], bool]) -> float:
+    """A value that is reached, within a hundredth of one that is not."""
+    while abs(outside - inside) > 0.01:
+        middle = (inside + outside) / 2.0
+        inside, outside = (middle, outside) if reached(middle) else (inside, middle)
+    return inside

@@ -30,7 +30,7 @@ from sordino.protocol.policy import Policy, Question
 _MARGIN = 1e-6
 """Relative: kept from epsilon, so that rounding in a site's own budget never refuses the last sum."""
 
-_GREATEST = 1e6
+_GREATEST = 1e5
 """Noise multipliers beyond this are no training."""
 
 
@@ -157,9 +157,15 @@ def _multipliers(demands: Sequence[Demand], terms: PrivateTerms, goal: float) ->
     if not free:
         return fixed
     if epsilon(_GREATEST) > goal:
+        if epsilon(inf) > goal:
+            raise TargetUnreachable(
+                f"the sums for standardisation and evaluation alone cost epsilon {epsilon(inf):.4g} of "
+                f"{terms.epsilon:g} at delta {terms.delta:g}: lower their shares"
+            )
+        steps = sum(demand.times * demand.local_steps for demand in free)
         raise TargetUnreachable(
-            f"the sums for standardisation and evaluation alone cost epsilon {epsilon(inf):.4g} of "
-            f"{terms.epsilon:g} at delta {terms.delta:g}: lower their shares"
+            f"{steps} steps of training cost more than epsilon {terms.epsilon:g} at delta {terms.delta:g} "
+            f"with any noise up to {_GREATEST:,.0f} times what one {terms.unit} adds"
         )
     low, high = log(1e-2), log(_GREATEST)
     while high - low > 1e-9:

@@ -82,7 +82,15 @@ def test_clip_that_adapts_pays_with_one_per_cent_of_the_noise():
 
 def test_target_that_leaves_nothing_for_training_is_named():
     with pytest.raises(TargetUnreachable, match="lower their shares"):
-        planned(replace(TERMS, statistics_share=0.6, evaluation_share=0.399))
+        planned(replace(TERMS, statistics_share=0.6, evaluation_share=0.401))
+
+
+def test_target_that_no_noise_meets_is_named():
+    tiny = replace(TERMS, epsilon=0.001, delta=1e-15)
+    with pytest.raises(
+        TargetUnreachable, match=r"502 steps .* epsilon 0.001 .* any noise up to 100,000 times"
+    ):
+        planned(tiny, rounds=500)
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.2, 0.7])

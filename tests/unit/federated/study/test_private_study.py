@@ -103,9 +103,9 @@ def test_ranges_for_some_features_only_are_named(tmp_path):
 
 
 def test_target_and_lanes_that_cannot_be_met_are_named(tmp_path):
-    shares = "statistics_share = 0.45\nevaluation_share = 0.45\nsampling_rate = 0.3"
-    with pytest.raises(ConfigError, match="privacy: .* lower their shares"):
-        prepare(private(tmp_path, shares, training="rounds = 500"))
+    tiny = PRIVACY.replace("5.0", "0.001").replace("1e-5", "1e-15")
+    with pytest.raises(ConfigError, match="privacy: 525 steps of training cost more than epsilon 0.001"):
+        prepare(private(tmp_path, table=tiny, training="rounds = 500"))
     with pytest.raises(ConfigError, match="policy: .*2\\*\\*40 are possible"):
         prepare(
             private(

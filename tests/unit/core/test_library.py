@@ -27,7 +27,7 @@ def test_the_package_ships_no_headers_and_no_static_library() -> None:
 
 def test_the_stub_names_what_the_module_has() -> None:
     stub = ast.parse((ROOT / "python/sordino/_core.pyi").read_text(encoding="utf-8"))
-    stated = {node.name for node in stub.body if isinstance(node, ast.FunctionDef)}
+    stated = {node.name for node in stub.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     stated |= {
         node.target.id
         for node in stub.body

@@ -74,11 +74,13 @@ def follow(
     position: int = 0,
     lose: Schedule = nobody_is_lost,
     deadline: float | None = None,
+    keep: bool = True,
     notify: Callable[[Event], None] = lambda _: None,
 ) -> Arrays:
     """Make the sums from `position` on and return the last state.
 
     deadline  seconds that a site may work on its answer; who takes longer is left out of that round
+    keep      whether `Summed` holds what each site gave; rows of patients may be large
     notify    told of every sum, with the state after it, and of every aborted round
 
     Raises `RoundAborted` if one sum fails `ATTEMPTS` times, saying why the last did, and what a site's own
@@ -88,7 +90,7 @@ def follow(
         for attempt in range(1, ATTEMPTS + 1):
             # A loss that is simulated for this sum is over when the sum is asked for again.
             lost = dict(lose(turn.stage.kind, turn.number)) if attempt == 1 else {}
-            answers = _Answers(turn.stage, sites)
+            answers = _Answers(turn.stage, sites, keep=keep or deadline is not None)
             question = body(turn.stage, state)
             late: tuple[str, ...] = ()
             if deadline is not None:
@@ -114,10 +116,10 @@ def follow(
 
 
 class _Answers:
-    """The sites' own work for one question, done once for each site, and how long it took."""
+    """The sites' own work for one question, done once for each site if it is kept, and how long it took."""
 
-    def __init__(self, stage: Stage, sites: Mapping[str, Site]) -> None:
-        self._stage, self._sites = stage, sites
+    def __init__(self, stage: Stage, sites: Mapping[str, Site], *, keep: bool) -> None:
+        self._stage, self._sites, self._keep = stage, sites, keep
         self.given: dict[str, Contribution] = {}
         self.work: dict[str, float] = {}
 
@@ -134,8 +136,11 @@ class _Answers:
         return tuple(name for name in asked if self.work[name] > deadline)
 
     def _answer(self, name: str, question: bytes) -> Contribution:
-        if name not in self.given:
-            started = time.perf_counter()
-            self.given[name] = self._stage.contribute(self._sites[name], unpack_arrays(question))
-            self.work[name] = time.perf_counter() - started
-        return self.given[name]
+        if name in self.given:
+            return self.given[name]
+        started = time.perf_counter()
+        given = self._stage.contribute(self._sites[name], unpack_arrays(question))
+        self.work[name] = time.perf_counter() - started
+        if self._keep:
+            self.given[name] = given
+        return given

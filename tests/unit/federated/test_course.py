@@ -75,6 +75,14 @@ class Slow:
         return self.stage.contribute(site, known)
 
 
+def test_what_sites_gave_is_not_kept_where_nobody_wants_it():
+    events = []
+    with masked(TRAINING) as sums:
+        follow(TRAINING.turns(), sums, hospitals(), TRAINING.initial(), keep=False, notify=events.append)
+    assert [len(event.contributions) for event in events] == [0] * 5
+    assert all(set(event.work) == set(NAMES) for event in events)
+
+
 def test_deadline_that_nobody_can_meet_is_named():
     with (
         plain(TRAINING) as sums,

@@ -120,6 +120,7 @@ class _Run:
             position=start.position,
             lose=self._losses,
             deadline=study.training.deadline,
+            keep=self._compares,
             notify=self._note,
         )
         results = repeat_results(
@@ -139,6 +140,11 @@ class _Run:
     def _losses(self, kind: str, number: int) -> Mapping[str, Step]:
         return self._prepared.study.losses(number) if kind == self._prepared.training.trainer.kind else {}
 
+    @property
+    def _compares(self) -> bool:
+        """Whether every sum is made once more in the clear; with noise two sums are never equal."""
+        return self._prepared.study.simulation.compare_plain and self._spending is None
+
     def _note(self, event: Event) -> None:
         now, equal = self._checkpoint, None
         self._take_stock()
@@ -147,8 +153,7 @@ class _Run:
             self._stop_without_budget(event)
         else:
             self._transcript.summed(now.repeat, event, self._costs(event))
-            # With noise two sums are never equal.
-            compare = self._prepared.study.simulation.compare_plain and self._spending is None
+            compare = self._compares
             equal = _equals_plain_sum(self._prepared, event) if compare else None
             self._checkpoint = now = now.moved(
                 position=event.position + 1,

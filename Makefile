@@ -71,6 +71,7 @@ statistics: .venv/.base .venv/.test
 long: .venv/.base .venv/.test crash
 	SORDINO_LONG=1 $(bin)/python -m pytest -s -k bounded tests/unit/core/test_write_upload.py
 	SORDINO_LONG=1 $(bin)/python -m pytest tests/unit/privacy/test_divergences.py
+	SORDINO_LONG=1 $(bin)/python -m pytest tests/statistical/test_distinguishing.py
 
 crash: .venv/.base .venv/.test
 	SORDINO_LONG=1 $(bin)/python -m pytest tests/adversarial/test_budget_crashes.py

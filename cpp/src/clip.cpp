@@ -205,8 +205,10 @@ RowCounts run(std::span<const Real> rows, std::span<Lane> lanes, const RowClip& 
     const std::size_t workers = thread_count(threads);
     RowClipper<Real, Lane> clipper(rows, lanes, clip);
     RowCounts counts;
+    const std::size_t patients = rows.size() / lanes.size();
+    // A part a thread, since each costs a sum of its own.
     for_each_part(
-        rows.size() / lanes.size(), 1, workers,
+        patients, patients / workers + 1, workers,
         [&](std::uint64_t first, std::uint64_t count) noexcept { clipper.run(first, count, counts); });
     return counts;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -30,6 +31,35 @@ inline std::size_t thread_count(std::optional<std::size_t> threads) {
     return count;
 }
 
+// Calls work(first, count) for runs of [0, units), on several threads at once, the caller's own too. A thread
+// that is done takes the next run, so that nobody waits for a whole share of one that the system has put
+// aside. `work` must not throw.
+template <typename Work>
+void share_out(std::uint64_t units, std::size_t threads, const Work& work) {
+    constexpr std::uint64_t runs_a_thread = 8;
+    if (units == 0) return;
+    const std::uint64_t workers = std::min<std::uint64_t>(threads, units);
+    const std::uint64_t run =
+        workers == 1 ? units : std::max<std::uint64_t>(1, units / workers / runs_a_thread);
+    std::atomic<std::uint64_t> next{0};
+    const auto take_runs = [&]() noexcept {
+        for (;;) {
+            const std::uint64_t first = next.fetch_add(run, std::memory_order_relaxed);
+            if (first >= units) return;
+            work(first, std::min(run, units - first));
+        }
+    };
+    std::vector<std::jthread> others;
+    try {
+        others.reserve(workers - 1);
+        while (others.size() + 1 < workers) others.emplace_back(take_runs);
+    } catch (const std::exception&) {
+        // The system gives no more threads, or no memory for one: those that there are do it all. Half a mask
+        // would be worse than a slow one.
+    }
+    take_runs();
+}
+
 // Calls work(tile, position) for every tile of `lanes`, whose first lane has the index `offset` in the whole
 // vector. Tiles end where those of the whole vector end, so that only the two outer ones cut a block of
 // keystream. `work` must not throw; it is called on several threads at once, on the caller's own too.
@@ -43,61 +73,28 @@ void for_each_tile(std::span<Lane> lanes, std::uint64_t offset, std::optional<st
     }
     if (lanes.empty()) return;
 
-    const auto go_over = [&work](std::span<Lane> part, std::uint64_t position) noexcept {
-        while (!part.empty()) {
-            const std::size_t count = std::min<std::size_t>(part.size(), tile - position % tile);
-            work(part.first(count), position);
-            part = part.subspan(count);
-            position += count;
+    const std::size_t before = offset % tile;  // lanes that the first tile lacks
+    const std::size_t tiles = (before + lanes.size() - 1) / tile + 1;
+    share_out(tiles, wanted, [&](std::uint64_t first, std::uint64_t count) noexcept {
+        std::size_t begin = first == 0 ? 0 : first * tile - before;
+        const std::size_t end = std::min<std::size_t>(lanes.size(), (first + count) * tile - before);
+        while (begin < end) {
+            const std::uint64_t position = offset + begin;
+            const std::size_t size = std::min<std::size_t>(end - begin, tile - position % tile);
+            work(lanes.subspan(begin, size), position);
+            begin += size;
         }
-    };
-    const std::size_t tiles = (lanes.size() - 1) / tile + 1;
-    const std::size_t workers = std::min(wanted, tiles);
-    const std::size_t share = (tiles - 1) / workers + 1;  // tiles a worker
-
-    std::vector<std::jthread> others;
-    others.reserve(workers);
-    std::uint64_t position = offset;
-    while (!lanes.empty()) {
-        const std::size_t count = std::min<std::size_t>(lanes.size(), share * tile - position % tile);
-        const std::span<Lane> part = lanes.first(count);
-        lanes = lanes.subspan(count);
-        bool handed_over = false;
-        if (!lanes.empty()) {  // the last part is for the caller's own thread
-            try {
-                others.emplace_back([&go_over, part, position] { go_over(part, position); });
-                handed_over = true;
-            } catch (const std::exception&) {
-                // The system gives no more threads, or no memory for one. Half a mask would be worse than a
-                // slow one.
-                handed_over = false;
-            }
-        }
-        if (!handed_over) go_over(part, position);
-        position += count;
-    }
+    });
 }
 
-// Calls work(first, count) for contiguous parts of [0, count), one a thread, that begin at multiples of
+// Calls work(first, count) for contiguous parts of [0, count), several a thread, that begin at multiples of
 // `unit`. `work` must not throw; it is called on several threads at once, on the caller's own too.
 template <typename Work>
 void for_each_part(std::uint64_t count, std::size_t unit, std::size_t threads, const Work& work) {
     if (count == 0) return;
-    const std::uint64_t units = (count - 1) / unit + 1;
-    const std::uint64_t share = ((units - 1) / std::min<std::uint64_t>(threads, units) + 1) * unit;
-    std::vector<std::jthread> others;
-    std::uint64_t first = 0;
-    for (; count - first > share; first += share) {
-        bool handed_over = false;
-        try {
-            others.emplace_back([&work, first, share]() noexcept { work(first, share); });
-            handed_over = true;
-        } catch (const std::exception&) {
-            handed_over = false;  // the system gives no more threads
-        }
-        if (!handed_over) work(first, share);
-    }
-    work(first, count - first);
+    share_out((count - 1) / unit + 1, threads, [&](std::uint64_t first, std::uint64_t units) noexcept {
+        work(first * unit, std::min<std::uint64_t>(units * unit, count - first * unit));
+    });
 }
 
 }  // namespace sordino

@@ -116,8 +116,9 @@ void run(Source<Real>& source, Sink& sink, const Upload& upload) {
     } else if (repeats) {
         over_chunks(check);
     }
-    const Pipeline<Real, Lane> pipeline(backend, encoding_of(upload.format, norm), upload,
-                                        masked ? &masks : nullptr, threads);
+    const Pipeline<Real, Lane> pipeline(masked ? codec::beside_masks() : backend,
+                                        encoding_of(upload.format, norm), upload, masked ? &masks : nullptr,
+                                        threads);
     over_chunks([&](std::span<const Real> values, std::uint64_t first) {
         if (!repeats) check(values, first);
         const std::span<std::uint8_t> out = sink.room(packed_size(values.size(), upload.bits));

@@ -103,4 +103,8 @@ extern const Backend avx2;
 // The backend that goes with the PRG's: SORDINO_CPU and select_backend() choose both. Throws as that does.
 [[nodiscard]] const Backend& current();
 
+// The kernels to use in turn with keystreams: tile by tile, encoding on 512-bit registers was seen to slow
+// the AES between by a twelfth, more than those registers gain.
+[[nodiscard]] const Backend& beside_masks();
+
 }  // namespace sordino::codec

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sordino import _core
 from sordino.aggregation.base import Contribution
-from sordino.errors import InvalidArgument, ValueOutOfRange
-from sordino.protocol.lanes import Lanes, empty_lanes
-from sordino.protocol.policy import EVERYONE, Question
-
-ONLY_EVERYONE = frozenset({EVERYONE})
+from sordino.aggregation.vector import ONLY_EVERYONE, FixedPointVector
+from sordino.protocol.lanes import Lanes
+from sordino.protocol.policy import Question
 
 
 def encode_contribution(
@@ -29,26 +26,7 @@ def encode_contribution(
     Raises `ValueOutOfRange` for a value or weight outside its bounds and `InvalidArgument` for a block that
     is missing, unknown, or of another shape or dtype.
     """
-    mine = [block for block in question.blocks if block.group in groups]
-    same_names({block.name for block in mine}, contribution.values.keys())
-    weights = _weights(question, contribution.weight, groups)
-    lanes = empty_lanes(question.lanes, bits)
-    for block in mine:
-        values = _block_values(block.name, block.length, contribution.values[block.name])
-        try:
-            _core.encode(
-                values,
-                lanes[question.spans[block.name]],
-                clip=block.clip,
-                scale=block.scale,
-                weight=weights[block.group],
-                saturate=question.saturate,
-            )
-        except ValueOutOfRange as error:
-            raise ValueOutOfRange(f"block {block.name!r}: {error}") from None
-    for group, weight in weights.items():
-        lanes[question.weight_lanes[group]] = weight
-    return lanes
+    return FixedPointVector(question, contribution, groups=groups).encode(bits)
 
 
 def decode_sums(
@@ -68,35 +46,3 @@ def decode_sums(
         for group, lane in question.weight_lanes.items()
     }
     return sums, weights, integers
-
-
-def same_names(expected: set[str], given: Collection[str]) -> None:
-    """Raise `InvalidArgument` unless exactly the expected blocks are given."""
-    if missing := sorted(expected - set(given)):
-        raise InvalidArgument(f"the contribution lacks the blocks {missing}")
-    if unknown := sorted(set(given) - expected):
-        raise InvalidArgument(f"the contribution has blocks that this site is not asked for: {unknown}")
-
-
-def _weights(question: Question, weight: int | Mapping[str, int], groups: Collection[str]) -> dict[str, int]:
-    mine = [group for group in question.groups if group in groups]
-    given = weight if isinstance(weight, Mapping) else dict.fromkeys(mine, weight)
-    if set(given) != set(mine):
-        raise InvalidArgument(f"weights must be given for the lane groups {mine}, got {sorted(given)}")
-    for group, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise InvalidArgument(f"the weight of group {group!r} must be an integer, got {value!r}")
-        if not 1 <= value <= question.max_weight:
-            raise ValueOutOfRange(
-                f"the weight of group {group!r} must be from 1 to {question.max_weight}, got {value}"
-            )
-    return {group: int(value) for group, value in given.items()}
-
-
-def _block_values(name: str, length: int, values: object) -> NDArray[np.floating[Any]]:
-    if not isinstance(values, np.ndarray) or values.dtype not in (np.float32, np.float64):
-        kind = getattr(values, "dtype", type(values).__name__)
-        raise InvalidArgument(f"block {name!r} must be a float32 or float64 array, got {kind}")
-    if values.shape != (length,):
-        raise InvalidArgument(f"block {name!r} must have shape ({length},), got {values.shape}")
-    return np.ascontiguousarray(values)

@@ -23,8 +23,9 @@ from sordino.aggregation.base import (
     Traffic,
     check_lose,
 )
-from sordino.aggregation.lanes import ONLY_EVERYONE, decode_sums, encode_contribution
+from sordino.aggregation.lanes import decode_sums
 from sordino.aggregation.private_lanes import encode_private
+from sordino.aggregation.vector import ONLY_EVERYONE, FixedPointVector
 from sordino.errors import BudgetExceeded, InvalidArgument, PeerError, PolicyRefused, StateError
 from sordino.files.durable import write_durably
 from sordino.files.identity import read_identity, write_identity
@@ -254,19 +255,19 @@ class MaskedAggregator(Aggregator):
         link = draw_secret(os.urandom) if self.policy.chain else None
         noise = task.question.noise
         if noise is None:
-            lanes = encode_contribution(task.question, contribution, bits=self.policy.bits, groups=groups)
-        else:
-            lanes = encode_private(
-                task.question,
-                contribution,
-                bits=self.policy.bits,
-                rounding_seed=os.urandom(SECRET_BYTES),
-                groups=groups,
-            )
-            if noise.sigma:
-                plan = noise_plan(self.policy, noise.sigma, len(task.participants))
-                base = os.urandom(SECRET_BYTES)
-                add_noise(lanes, plan, base, link.reveal() if link is not None else None)
+            vector = FixedPointVector(task.question, contribution, groups=groups)
+            return site.upload(request.data, request.body, vector, link=link)
+        lanes = encode_private(
+            task.question,
+            contribution,
+            bits=self.policy.bits,
+            rounding_seed=os.urandom(SECRET_BYTES),
+            groups=groups,
+        )
+        if noise.sigma:
+            plan = noise_plan(self.policy, noise.sigma, len(task.participants))
+            base = os.urandom(SECRET_BYTES)
+            add_noise(lanes, plan, base, link.reveal() if link is not None else None)
         return site.upload(request.data, request.body, lanes, link=link)
 
     def _take_off_surplus(self, result: Result) -> float:

@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from sordino import _core
 from sordino.aggregation.base import Aggregate, Aggregator, Contributor, Step, Traffic, check_lose
-from sordino.aggregation.lanes import ONLY_EVERYONE, decode_sums, encode_contribution
+from sordino.aggregation.lanes import decode_sums, encode_contribution
+from sordino.aggregation.vector import ONLY_EVERYONE
 from sordino.errors import InvalidArgument, PolicyRefused, RoundAborted
 from sordino.protocol.groups import planned_groups, thin_group
 from sordino.protocol.lanes import empty_lanes

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from sordino import _core
 from sordino.aggregation.base import Contribution
-from sordino.aggregation.lanes import ONLY_EVERYONE, encode_contribution, same_names
+from sordino.aggregation.lanes import encode_contribution
+from sordino.aggregation.vector import ONLY_EVERYONE, same_names
 from sordino.errors import InvalidArgument
 from sordino.protocol.lanes import Lanes, empty_lanes
 from sordino.protocol.noise import Noise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from abc import ABC, abstractmethod
 from typing import TypeAlias
 
 import numpy as np
@@ -10,6 +12,28 @@ from numpy.typing import NDArray
 from sordino.errors import InvalidArgument
 
 Lanes: TypeAlias = NDArray[np.uint32] | NDArray[np.uint64]
+
+
+class Payload:
+    """A packed vector as it travels; its digest may be made beside other work."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def digest(self) -> bytes:
+        """SHA-256 of `data`."""
+        return hashlib.sha256(self.data).digest()
+
+
+class Vector(ABC):
+    """Lanes that are not there yet: they become a masked payload without being held all at once."""
+
+    @abstractmethod
+    def write(self, add: bytearray, subtract: bytearray, *, bits: int, threads: int | None = None) -> Payload:
+        """What `_core.pack` gives of the lanes once `_core.add_masks` took the seeds in `add` and `subtract`.
+
+        The seeds are wiped after the call and must not be kept.
+        """
 
 
 def empty_lanes(count: int, bits: int) -> Lanes:

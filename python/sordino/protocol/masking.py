@@ -1,4 +1,4 @@
-"""A site's upload (R1): step the pair secrets, mask the lanes, share and commit to what may be revealed."""
+"""A site's upload (R1): step the pair secrets, mask the vector, share and commit to what may be revealed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sordino import _core
+from sordino.errors import InvalidArgument
 from sordino.protocol import merkle
 from sordino.protocol import messages as m
 from sordino.protocol.commitment import chain_end, commit_mask_key, commit_self_seed, share_openings
@@ -22,7 +23,7 @@ from sordino.protocol.keys import (
     seal_shares,
     step_pair,
 )
-from sordino.protocol.lanes import Lanes
+from sordino.protocol.lanes import Lanes, Payload, Vector
 from sordino.protocol.policy import Policy
 from sordino.protocol.secret import SECRET_BYTES, Secret, concatenate, wipe
 from sordino.protocol.state import OpenRound
@@ -48,20 +49,41 @@ def step_pairs(
     return after, keys
 
 
-def mask(opened: OpenRound, roster: Roster, me: str, lanes: Lanes, *, threads: int | None = None) -> None:
-    """Add the self mask and the pair masks to `lanes`, in place: plus towards later sites, else minus."""
+def masked_payload(
+    opened: OpenRound,
+    roster: Roster,
+    me: str,
+    vector: Lanes | Vector,
+    *,
+    lanes: int,
+    bits: int,
+    threads: int | None = None,
+) -> Payload:
+    """The packed vector of so many lanes under the self mask and the pair masks: plus towards later sites.
+
+    An array is masked in place.
+    """
     mine = roster.index(me)
     after = [key for peer, key in opened.mask_keys.items() if roster.index(peer) > mine]
     before = [key for peer, key in opened.mask_keys.items() if roster.index(peer) < mine]
     add, subtract = concatenate([opened.self_seed, *after]), concatenate(before)
-    _core.add_masks(lanes, add, subtract, threads=threads)
-    _core.wipe(add)
-    _core.wipe(subtract)
+    try:
+        if isinstance(vector, Vector):
+            payload = vector.write(add, subtract, bits=bits, threads=threads)
+        else:
+            _core.add_masks(vector, add, subtract, threads=threads)
+            payload = Payload(_core.pack(vector, bits=bits))
+    finally:
+        _core.wipe(add)
+        _core.wipe(subtract)
+    if len(payload.data) != (size := _core.packed_size(lanes, bits)):
+        raise InvalidArgument(f"the vector must pack to {size} bytes, got {len(payload.data)}")
+    return payload
 
 
 def make_upload(
     opened: OpenRound,
-    payload: bytes,
+    payload: Payload,
     outgoing: Mapping[str, Secret],
     *,
     identity: Identity,
@@ -97,7 +119,7 @@ def make_upload(
         site=me,
         question=context.question,
         cohort=context.cohort,
-        payload=body_digest(payload),
+        payload=payload.digest(),
         self_commitment=commit_self_seed(*place, me, opened.self_seed.reveal()),
         pair_commitments=tuple(
             commit_mask_key(*place, me, peer, key.reveal()) for peer, key in opened.mask_keys.items()

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from msgspec import structs
 
-from sordino import _core
 from sordino.errors import (
     BudgetExceeded,
     InvalidArgument,
@@ -33,8 +32,8 @@ from sordino.protocol.groups import planned_groups
 from sordino.protocol.harary import Graph, session_graph
 from sordino.protocol.journal import CHARGE, Asked, Book, Entry, Journal, Reply, Session, Terms, draft
 from sordino.protocol.keys import BoxKey, Entropy, Identity, Roster, RoundContext, draw_secret
-from sordino.protocol.lanes import Lanes, check_lanes
-from sordino.protocol.masking import make_upload, mask, step_pairs
+from sordino.protocol.lanes import Lanes, Vector, check_lanes
+from sordino.protocol.masking import make_upload, masked_payload, step_pairs
 from sordino.protocol.noise import Guard
 from sordino.protocol.policy import EVERYONE, Floor, Policy, Question
 from sordino.protocol.revealing import give_shares, unmask
@@ -209,16 +208,18 @@ class Site:
         self,
         data: bytes,
         body: bytes,
-        lanes: Lanes,
+        vector: Lanes | Vector,
         *,
         link: Secret | None = None,
     ) -> Reply:
-        """Mask `lanes` in place and answer an upload request (R1): the message and the packed payload.
+        """Mask `vector` and answer an upload request (R1): the message and the packed payload.
 
-        lanes    shape (question.lanes,), uint32 for up to 32 bits, else uint64, encoded by the aggregator
+        vector   lanes that the aggregator encoded, which are masked in place: shape (question.lanes,), uint32
+                 for up to 32 bits, else uint64; or a `Vector` that becomes a payload without them
         link     the first of the further secrets, where the policy has a chain
 
-        An identical request gets the identical bytes, whatever the lanes are now.
+        An identical request gets the identical bytes, whatever the vector is now. What a `Vector` raises
+        passes through, and nothing changes.
         """
         request = self._upload_request(data)
         with self._journal.open() as book:
@@ -229,7 +230,8 @@ class Site:
             question = self._need_question(request)
             if question.noise is not None and not self._is_charged(book, data):
                 raise StateError("this upload is not paid for: call `begin` before anything is drawn for it")
-            check_lanes(lanes, question.lanes, state.policy.bits)
+            if not isinstance(vector, Vector):
+                check_lanes(vector, question.lanes, state.policy.bits)
             if (link is not None) != state.policy.chain:
                 raise InvalidArgument("link must be given exactly where the policy has a chain")
             peers = self._graph(state).among(self.name, request.participants)
@@ -243,8 +245,19 @@ class Site:
                 incoming={peer: keys[peer].incoming for peer in keys},
                 link=link,
             )
-            mask(opened, self._roster, self.name, lanes, threads=self._threads)
-            payload = _core.pack(lanes, bits=state.policy.bits)
+            try:
+                payload = masked_payload(
+                    opened,
+                    self._roster,
+                    self.name,
+                    vector,
+                    lanes=question.lanes,
+                    bits=state.policy.bits,
+                    threads=self._threads,
+                )
+            except BaseException:
+                wipe(opened.self_seed, *pairs.values(), *(key for kept in keys.values() for key in kept))
+                raise
             upload = make_upload(
                 opened,
                 payload,
@@ -256,7 +269,7 @@ class Site:
                 threads=self._threads,
             )
             wipe(*(key.outgoing for key in keys.values()))
-            reply = Reply(wire.to_bytes(upload), payload)
+            reply = Reply(wire.to_bytes(upload), payload.data)
             then = transition(state.step, request).then
             entry = self._entry(
                 request,

@@ -107,7 +107,7 @@ class Roster:
             if len(raw) != PUBLIC_KEY_BYTES:
                 raise PolicyError(f"the key of site {name!r} has {len(raw)} bytes, not {PUBLIC_KEY_BYTES}")
             owners[raw] = name
-        self._keys = {name: Ed25519PublicKey.from_public_bytes(raw) for name, raw in self._raw.items()}
+            Ed25519PublicKey.from_public_bytes(raw)  # raises for what is no key
 
     @cached_property
     def digest(self) -> bytes:
@@ -139,11 +139,20 @@ class Roster:
         """Raise `BadSignature` unless `signature` is by `name` over these fields."""
         self.index(name)
         try:
-            self._keys[name].verify(signature, encode(tag, *fields))
+            _verify(self._raw[name], signature, encode(tag, *fields))
         except InvalidSignature:
             raise BadSignature(
                 f"the signature of site {name!r} on its {tag} is wrong", peers=(name,)
             ) from None
+
+
+@lru_cache(maxsize=4096)
+def _verify(public_key: bytes, signature: bytes, message: bytes) -> None:
+    """Raise `InvalidSignature` for a wrong signature, every time.
+
+    A right one is verified once: a process that plays many sites shows each of them the same certificate.
+    """
+    Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
 
 
 class BoxKey:

@@ -50,12 +50,14 @@ void share_out(std::uint64_t units, std::size_t threads, const Work& work) {
         }
     };
     std::vector<std::jthread> others;
-    try {
-        others.reserve(workers - 1);
-        while (others.size() + 1 < workers) others.emplace_back(take_runs);
-    } catch (const std::exception&) {
-        // The system gives no more threads, or no memory for one: those that there are do it all. Half a mask
-        // would be worse than a slow one.
+    for (bool more = true; more && others.size() + 1 < workers;) {
+        try {
+            others.emplace_back(take_runs);
+        } catch (const std::exception&) {
+            // The system gives no more threads, or no memory for one: those that there are do it all. Half a
+            // mask would be worse than a slow one.
+            more = false;
+        }
     }
     take_runs();
 }

@@ -26,7 +26,7 @@ from sordino.privacy.discrete import tau
 from sordino.privacy.events import DiscreteGaussianSum, Release
 from sordino.protocol.keys import next_link, noise_seed
 from sordino.protocol.lanes import Lanes
-from sordino.protocol.noise import Noise, Unit, rounded_limit
+from sordino.protocol.noise import Noise, Unit
 from sordino.protocol.policy import Policy, Question, plan_policy, required_bits
 
 TAIL = 12.0
@@ -100,7 +100,7 @@ def sensitivity(question: Question, unit: Unit) -> int:
     A patient adds a clipped and rounded vector to each block, and one count to each weight lane; a site's
     vector, and its count, are multiplied by its weight.
     """
-    blocks = sum(rounded_limit(block.clip, block.fraction_bits, block.length) for block in question.blocks)
+    blocks = sum(block.limit for block in question.blocks)
     one = blocks + len(question.groups) * question.weight_scale**2
     return one * question.max_weight**2 if unit == "site" else one
 
@@ -272,7 +272,7 @@ def _distance(samples: int) -> float:
 
 def count_scale(question: Question, share: float = 0.25) -> int:
     """Grid units of one patient on a weight lane, so that it is about `share` of the blocks' sensitivity."""
-    blocks = sum(rounded_limit(block.clip, block.fraction_bits, block.length) for block in question.blocks)
+    blocks = sum(block.limit for block in question.blocks)
     return max(1, min(int(share * isqrt(blocks)), 2**40))  # as much as a policy allows
 
 

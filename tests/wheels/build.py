@@ -23,6 +23,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,7 @@ page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXE
 page.write(bytes.fromhex("c5f877c3"))
 ctypes.CFUNCTYPE(None)(ctypes.addressof(ctypes.c_char.from_buffer(page)))()
 """
+OLDEST = (3, 11)
 FIRST_ZIP_DATE = "315532800"  # 1980-01-01, before which zip has no dates
 
 
@@ -152,23 +154,34 @@ def sdist() -> Path:
     return OUT / "dist" / run(sys.executable, "-c", make, cwd=ROOT, SOURCE_DATE_EPOCH=date()).splitlines()[-1]
 
 
+def ask(name: str, program: str) -> str | None:
+    """Return what a Python by that name prints, one that pyenv has and has not switched on included."""
+    settings = [{}]
+    if shutil.which("pyenv"):
+        settings.append({"PYENV_VERSION": ":".join(run("pyenv", "versions", "--bare").split())})
+    for setting in settings:
+        with suppress(OSError, subprocess.CalledProcessError):
+            done = subprocess.run(
+                [name, "-c", program], capture_output=True, text=True, env=os.environ | setting, check=True
+            )
+            return done.stdout
+    return None
+
+
 def at_hand(wanted: list[str]) -> dict[str, str]:
     """Return the interpreters that are here with their headers: tag -> path; say which are not."""
     look = "import json, sys, sysconfig as s; print(json.dumps([sys.implementation.cache_tag, sys.executable,"
-    look += " s.get_path('include')]))"
-    environment = dict(os.environ)
-    if shutil.which("pyenv"):  # its shims answer for versions that are switched on
-        environment["PYENV_VERSION"] = ":".join(run("pyenv", "versions", "--bare").split())
+    look += " s.get_path('include'), sys.version_info[:2]]))"
     found = {}
     for name in wanted:
-        try:
-            done = subprocess.run(
-                [name, "-c", look], capture_output=True, text=True, env=environment, check=True
-            )
-        except (OSError, subprocess.CalledProcessError):
+        shown = ask(name, look)
+        if shown is None:
             print(f"{name}: is not here", flush=True)
             continue
-        tag, path, headers = json.loads(done.stdout)
+        tag, path, headers, version = json.loads(shown)
+        if tuple(version) < OLDEST:
+            print(f"{name}: is older than {'.'.join(map(str, OLDEST))}", flush=True)
+            continue
         if not (Path(headers) / "Python.h").exists():
             print(f"{name}: has no headers", flush=True)
             continue

@@ -53,15 +53,15 @@ configure = $(bin)/cmake -S $(if $(3),$(3),.) -B $(1) -G Ninja --log-level=WARNI
 	$(pip) install --no-build-isolation --editable .
 	@touch $@
 
-.venv/.test .venv/.dev .venv/.wheel: .venv/.%: .venv/.tools
+.venv/.demo .venv/.dev .venv/.radiomics .venv/.test .venv/.wheel: .venv/.%: .venv/.tools
 	@$(call listed,p['project']['optional-dependencies']['$*']) > .venv/$*.txt
 	$(pip) install --requirement .venv/$*.txt
 	@touch $@
 
-demo: .venv/.base
+demo: .venv/.base .venv/.demo
 	$(bin)/sordino demo
 
-test: .venv/.base .venv/.test
+test: .venv/.base .venv/.test .venv/.demo .venv/.radiomics
 	$(bin)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 statistics: .venv/.base .venv/.test
@@ -76,7 +76,7 @@ long: .venv/.base .venv/.test crash
 crash: .venv/.base .venv/.test
 	SORDINO_LONG=1 $(bin)/python -m pytest tests/adversarial/test_budget_crashes.py
 
-check: .venv/.base .venv/.test .venv/.dev build/.tidied consumer
+check: .venv/.base .venv/.test .venv/.dev .venv/.demo .venv/.radiomics build/.tidied consumer
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy

@@ -11,7 +11,7 @@ import pytest
 
 from hospitals import plain
 from sordino.aggregation.masked import MaskedAggregator
-from sordino.federated.course import Summed, follow
+from sordino.course.follow import Summed, follow
 from sordino.federated.study.prepared import prepare
 from sordino.federated.study.results import interval, repeat_results
 

@@ -10,7 +10,7 @@ import typer
 from sordino.cli.app import YOU_ERRED, app, tell_error, tell_warning
 
 if TYPE_CHECKING:
-    from sordino.federated.private.plan import NoisePlanned
+    from sordino.course.noise import NoisePlanned
     from sordino.federated.study.prepared import Prepared
 
 StudyPath = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")]

@@ -15,7 +15,7 @@ import typer
 from sordino.cli.app import app
 
 if TYPE_CHECKING:
-    from sordino.federated.course import Summed
+    from sordino.course.follow import Summed
     from sordino.federated.study.prepared import Prepared
     from sordino.federated.study.run import Progress
 
@@ -60,8 +60,8 @@ def demo(
 ) -> None:
     """Train over seven hospitals that vanish and come back, and compare with what each could do alone."""
     from sordino.cli.progress import progress
+    from sordino.course.follow import Summed
     from sordino.errors import ConfigError, StateError
-    from sordino.federated.course import Summed
     from sordino.federated.study.demonstration import write_demonstration
     from sordino.federated.study.prepared import prepare
     from sordino.federated.study.run import run_study

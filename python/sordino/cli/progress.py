@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from sordino.federated.course import Summed
+    from sordino.course.follow import Summed
     from sordino.federated.study.run import Progress, Watcher
 
 _TRAINING = ("fedavg", "gradient", "update", "local")
@@ -64,7 +64,7 @@ class _Told:
         self._gone: frozenset[str] = frozenset()
 
     def __call__(self, now: Progress) -> None:
-        from sordino.federated.course import Aborted
+        from sordino.course.follow import Aborted
 
         if isinstance(now.event, Aborted):
             self._say(f"  {_round(now)}: aborted, nothing was revealed: {now.event.reason}")

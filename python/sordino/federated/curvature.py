@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from sordino.aggregation.base import Aggregate, Contribution
+from sordino.course.arrays import Arrays
+from sordino.course.resolution import fraction_bits
 from sordino.errors import ValueOutOfRange
-from sordino.federated.arrays import Arrays
-from sordino.federated.resolution import fraction_bits
-from sordino.federated.scaling import standardised
 from sordino.federated.site import Site
 from sordino.models.model import Model
 from sordino.protocol.policy import Block, Question
+from sordino.statistics.scaling import standardised
 
 _CLIP = 2.0**24
 

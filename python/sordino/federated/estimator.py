@@ -16,14 +16,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sordino.aggregation.base import Aggregator
 from sordino.aggregation.plain import PlainAggregator, PlainSumWarning
+from sordino.course.follow import follow
 from sordino.errors import InvalidArgument
-from sordino.federated.course import follow
-from sordino.federated.scaling import standardised
 from sordino.federated.site import Site
 from sordino.federated.training import Training
 from sordino.models.logistic import Logistic
 from sordino.models.model import Matrix, Vector
 from sordino.protocol.policy import AcrossRounds, Policy, plan_policy
+from sordino.statistics.scaling import standardised
 
 SIMULATED_SITES = 3
 

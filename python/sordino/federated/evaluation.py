@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sordino.aggregation.base import Aggregate, Contribution
-from sordino.federated.arrays import Arrays
-from sordino.federated.scaling import standardised
+from sordino.course.arrays import Arrays
 from sordino.federated.site import Site
 from sordino.models.model import Model, Vector
 from sordino.protocol.policy import Block, Question
+from sordino.statistics.scaling import standardised
 
 LOSS_CLIP = 32.0
 """One patient adds at most this to the log loss."""

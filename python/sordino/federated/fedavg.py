@@ -8,13 +8,13 @@ from hashlib import sha256
 import numpy as np
 
 from sordino.aggregation.base import Aggregate, Contribution
+from sordino.course.arrays import Arrays
+from sordino.course.resolution import fraction_bits
 from sordino.errors import ValueOutOfRange
-from sordino.federated.arrays import Arrays
-from sordino.federated.resolution import fraction_bits
-from sordino.federated.scaling import standardised
 from sordino.federated.site import Site
 from sordino.models.model import Model, Vector
 from sordino.protocol.policy import Block, Question
+from sordino.statistics.scaling import standardised
 
 LOSS_CLIP = 1024.0
 """The training loss is a metric only: a larger one is shown as this."""

@@ -8,24 +8,25 @@ from typing import TypeAlias
 
 import numpy as np
 
-from sordino.federated.arrays import Arrays
-from sordino.federated.course import Turn, course
+from sordino.course.answer import Answering
+from sordino.course.arrays import Arrays
+from sordino.course.follow import Turn, course
+from sordino.course.noise import Demand
+from sordino.course.stage import Stage
+from sordino.course.terms import PrivateTerms
 from sordino.federated.curvature import Curvature
 from sordino.federated.evaluation import Evaluation
 from sordino.federated.fedavg import FedAvg
-from sordino.federated.private.answer import Answering
 from sordino.federated.private.averaging import LocalTraining, UpdateAveraging
 from sordino.federated.private.clipping import ClipRule
 from sordino.federated.private.descent import Descent
 from sordino.federated.private.evaluation import PrivateEvaluation
-from sordino.federated.private.plan import Demand
-from sordino.federated.private.scaling import Magnitudes, PrivateMeans, Spreads
-from sordino.federated.private.terms import PrivateTerms
-from sordino.federated.scaling import Means, Units, Variances
-from sordino.federated.stage import Stage
+from sordino.federated.site import Site
 from sordino.models.logistic import Logistic
 from sordino.protocol.noise import Noise
 from sordino.protocol.policy import Question
+from sordino.statistics.noised_scaling import Magnitudes, PrivateMeans, Spreads
+from sordino.statistics.scaling import Means, Units, Variances
 
 Trainer: TypeAlias = FedAvg | Descent | UpdateAveraging | LocalTraining
 
@@ -102,11 +103,11 @@ class Training:
             momentum=self.momentum,
         )
 
-    def stages(self) -> tuple[tuple[Stage, int], ...]:
+    def stages(self) -> tuple[tuple[Stage[Site], int], ...]:
         """The stages in order and how many sums each makes. Raises `PolicyError` for what cannot fit."""
         if self.private is not None:
             return (*self._statistics(self.private), (self.trainer, self.rounds), *self._tests(self.private))
-        stages: list[tuple[Stage, int]] = []
+        stages: list[tuple[Stage[Site], int]] = []
         if self.standardise:
             bounds = self.columns, self.sites, self.max_patients
             stages += [(Units(*bounds), 1), (Means(*bounds), 1), (Variances(*bounds), 1)]
@@ -173,14 +174,14 @@ class Training:
     def _clip_rule(self, terms: PrivateTerms) -> ClipRule:
         return ClipRule(terms.clip, terms.target_quantile, terms.clip_rate)
 
-    def _statistics(self, terms: PrivateTerms) -> tuple[tuple[Stage, int], ...]:
+    def _statistics(self, terms: PrivateTerms) -> tuple[tuple[Stage[Site], int], ...]:
         if not self.standardise:
             return ()
         answering = self._answering(terms)
         first = () if terms.ranges is not None else ((Magnitudes(self.columns, answering), 1),)
         return (*first, (PrivateMeans(self.columns, answering), 1), (Spreads(self.columns, answering), 1))
 
-    def _tests(self, terms: PrivateTerms) -> tuple[tuple[Stage, int], ...]:
+    def _tests(self, terms: PrivateTerms) -> tuple[tuple[Stage[Site], int], ...]:
         if self.bins is None:
             return ()
         return ((PrivateEvaluation(self.model, self._answering(terms), self.bins), 1),)

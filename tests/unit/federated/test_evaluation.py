@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from hospitals import hospitals, masked
-from sordino.federated.course import follow
+from sordino.course.follow import follow
 from sordino.federated.evaluation import Evaluation, area_under_curve
-from sordino.federated.scaling import standardised
 from sordino.federated.study.results import _own_scaler, auc, interval
 from sordino.federated.training import Training
+from sordino.statistics.scaling import standardised
 
 
 def evaluated(sites, bins=50):

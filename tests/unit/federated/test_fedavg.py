@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from hospitals import NAMES, hospitals, masked, plain, pooled
+from sordino.course.arrays import unpack_arrays
+from sordino.course.follow import follow
+from sordino.course.stage import body
 from sordino.errors import PolicyError, ValueOutOfRange
-from sordino.federated.arrays import unpack_arrays
-from sordino.federated.course import follow
 from sordino.federated.fedavg import FedAvg
-from sordino.federated.stage import body
 from sordino.federated.training import Training
 
 FINE = Training(

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from sordino.aggregation.base import Aggregate, Contribution
-from sordino.federated.arrays import Arrays
+from sordino.course.answer import Answering, Part
+from sordino.course.arrays import Arrays
+from sordino.course.resolution import fraction_bits
 from sordino.federated.fedavg import FedAvg
-from sordino.federated.private.answer import Answering, Part
 from sordino.federated.private.clipping import ClipRule
 from sordino.federated.private.descent import gradients, poisson_batch
-from sordino.federated.resolution import fraction_bits
 from sordino.federated.site import Site
 from sordino.models.model import Vector
 from sordino.privacy.local import private_sums

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sordino.aggregation.base import Aggregate
-from sordino.federated.arrays import Arrays
-from sordino.federated.private.answer import Part, Rows
+from sordino.course.answer import Part, Rows
+from sordino.course.arrays import Arrays
 from sordino.models.model import Matrix, Vector
 
 _FARTHEST = 2.0**20

@@ -17,14 +17,14 @@ import numpy as np
 
 from sordino import _core
 from sordino.aggregation.base import Aggregate, Contribution
-from sordino.federated.arrays import Arrays
-from sordino.federated.private.answer import Answering, Part, mean
+from sordino.course.answer import Answering, Part, mean
+from sordino.course.arrays import Arrays
 from sordino.federated.private.clipping import ClipRule
-from sordino.federated.scaling import standardised
 from sordino.federated.site import Site
 from sordino.models.model import Matrix, Model, Vector
 from sordino.protocol.policy import Question
 from sordino.protocol.secret import SECRET_BYTES
+from sordino.statistics.scaling import standardised
 
 
 @dataclass(frozen=True)

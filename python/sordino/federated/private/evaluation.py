@@ -13,12 +13,12 @@ from math import sqrt
 import numpy as np
 
 from sordino.aggregation.base import Aggregate, Contribution
-from sordino.federated.arrays import Arrays
-from sordino.federated.private.answer import Answering, Part
-from sordino.federated.scaling import standardised
+from sordino.course.answer import Answering, Part
+from sordino.course.arrays import Arrays
 from sordino.federated.site import Site
 from sordino.models.model import Model, Vector
 from sordino.protocol.policy import Question
+from sordino.statistics.scaling import standardised
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any, Self
 import msgspec
 from msgspec import Struct
 
+from sordino.course.arrays import Arrays, pack_arrays, unpack_arrays
 from sordino.errors import ConfigError, MalformedMessage, StateError
-from sordino.federated.arrays import Arrays, pack_arrays, unpack_arrays
 from sordino.files.durable import write_durably
 
 VERSION = 1

@@ -10,10 +10,10 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from sordino.errors import ConfigError
-from sordino.federated.scaling import standardised
 from sordino.federated.study.table import SHOWN, Table
 from sordino.models.logistic import Logistic
 from sordino.models.model import Matrix, Vector
+from sordino.statistics.scaling import standardised
 
 Hex = Annotated[str, Meta(pattern="^([0-9a-f]{2})*$")]
 

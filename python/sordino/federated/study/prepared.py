@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from sordino.course.follow import ATTEMPTS
+from sordino.course.noise import NoisePlanned, plan_noise
 from sordino.errors import ConfigError, PolicyError, PrivacyError
-from sordino.federated.course import ATTEMPTS
-from sordino.federated.private.plan import NoisePlanned, plan_noise
 from sordino.federated.site import Site
 from sordino.federated.study.cohort import Cohort, examine_cohort
 from sordino.federated.study.file import StudyFile, examine_study

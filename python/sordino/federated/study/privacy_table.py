@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from sordino.federated.private.terms import PrivateTerms
+from sordino.course.terms import PrivateTerms
 
 if TYPE_CHECKING:
     from sordino.federated.study.file import StudyFile

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from sordino.federated.arrays import Arrays
+from sordino.course.arrays import Arrays
 from sordino.federated.evaluation import area_under_curve
 from sordino.federated.private.evaluation import noised_area
-from sordino.federated.scaling import standardised
 from sordino.federated.site import Site
 from sordino.federated.training import Training
 from sordino.models.model import Matrix, Vector
+from sordino.statistics.scaling import standardised
 
 POOLED_NOTE = (
     "Made from all sites' rows in one place, which this simulation has and real hospitals do not. "

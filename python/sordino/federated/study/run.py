@@ -15,9 +15,9 @@ import numpy as np
 from sordino.aggregation.base import Aggregator, Contribution, Step
 from sordino.aggregation.masked import MaskedAggregator
 from sordino.aggregation.plain import PlainAggregator, PlainSumWarning
+from sordino.course.arrays import Arrays
+from sordino.course.follow import Aborted, Event, Summed, follow
 from sordino.errors import RoundAborted
-from sordino.federated.arrays import Arrays
-from sordino.federated.course import Aborted, Event, Summed, follow
 from sordino.federated.study.directory import Checkpoint, RunDirectory
 from sordino.federated.study.model_file import ModelFile, ScalerValues
 from sordino.federated.study.prepared import Prepared

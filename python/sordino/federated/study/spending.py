@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from sordino.course.noise import NoisePlanned
 from sordino.errors import BudgetExceeded
-from sordino.federated.private.plan import NoisePlanned
 from sordino.privacy.accountant import Guarantee
 from sordino.privacy.budget import PrivacyBudget
 from sordino.privacy.charge import read_charge

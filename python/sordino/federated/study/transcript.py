@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import msgspec
 
-from sordino.federated.course import Aborted, Summed
+from sordino.course.follow import Aborted, Summed
 
 
 class Transcript:

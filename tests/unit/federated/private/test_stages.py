@@ -8,15 +8,14 @@ import pytest
 from hospitals import NAMES, hospitals, pooled
 from sordino.aggregation.base import Aggregate
 from sordino.aggregation.masked import MaskedAggregator
+from sordino.course.answer import Answering
+from sordino.course.follow import Summed, follow, nobody_is_lost
+from sordino.course.noise import plan_noise
+from sordino.course.terms import PrivateTerms
 from sordino.errors import StateError
-from sordino.federated.course import Summed, follow, nobody_is_lost
-from sordino.federated.private.answer import Answering
 from sordino.federated.private.clipping import ClipRule
 from sordino.federated.private.descent import Descent, poisson_batch
 from sordino.federated.private.evaluation import noised_area
-from sordino.federated.private.plan import plan_noise
-from sordino.federated.private.scaling import PrivateMeans
-from sordino.federated.private.terms import PrivateTerms
 from sordino.federated.site import Site
 from sordino.federated.study.results import auc
 from sordino.federated.training import Training
@@ -26,6 +25,7 @@ from sordino.privacy.cost import cost
 from sordino.privacy.guard import BudgetGuard
 from sordino.privacy.local import private_sums
 from sordino.privacy.mechanisms import release_of
+from sordino.statistics.noised_scaling import PrivateMeans
 
 TERMS = PrivateTerms("patient", 50.0, 1e-5)
 PATIENTS = Answering("patient", 4, 200, {})

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from hospitals import NAMES, write_study
+from sordino.course.follow import Summed
 from sordino.errors import ConfigError, RoundAborted
-from sordino.federated.course import Summed
 from sordino.federated.private.descent import Descent
 from sordino.federated.study.file import examine_study, read_study
 from sordino.federated.study.prepared import examine, prepare

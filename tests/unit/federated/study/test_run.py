@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hospitals import hospitals, write_csv, write_study
+from sordino.course.follow import Aborted, Summed
 from sordino.errors import ConfigError, StateError, ValueOutOfRange
-from sordino.federated.course import Aborted, Summed
 from sordino.federated.study.directory import RunDirectory
 from sordino.federated.study.model_file import read_model
 from sordino.federated.study.prepared import prepare

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sordino.aggregation.base import Aggregate, Contribution
-from sordino.federated.arrays import Arrays
-from sordino.federated.private.answer import Answering, Part, mean
-from sordino.federated.site import Site
+from sordino.course.answer import Answering, Part, mean
+from sordino.course.arrays import Arrays
+from sordino.course.rows import Rows
 from sordino.models.model import Matrix, Vector
 from sordino.protocol.policy import Question
 
@@ -57,7 +57,7 @@ class Magnitudes(_Sum):
         """A lane for each feature and bin."""
         return self.answering.question(self.kind, self.parts)
 
-    def contribute(self, site: Site, known: Arrays) -> Contribution:  # noqa: ARG002 (nothing is known yet)
+    def contribute(self, site: Rows, known: Arrays) -> Contribution:  # noqa: ARG002 (nothing is known yet)
         """A vote of each patient for each feature."""
         return self.answering.answer(self.kind, self.parts, {"votes": _votes(site.features)})
 
@@ -82,7 +82,7 @@ class PrivateMeans(_Sum):
         """A lane for each feature."""
         return self.answering.question(self.kind, self.parts)
 
-    def contribute(self, site: Site, known: Arrays) -> Contribution:
+    def contribute(self, site: Rows, known: Arrays) -> Contribution:
         """Each patient's features, in their units."""
         with np.errstate(over="ignore", invalid="ignore"):
             rows = np.clip((site.features - known["centre"]) / known["unit"], -1.0, 1.0)
@@ -109,7 +109,7 @@ class Spreads(_Sum):
         """A lane for each feature and bin."""
         return self.answering.question(self.kind, self.parts)
 
-    def contribute(self, site: Site, known: Arrays) -> Contribution:
+    def contribute(self, site: Rows, known: Arrays) -> Contribution:
         """A vote of each patient for each feature."""
         return self.answering.answer(self.kind, self.parts, {"votes": _votes(site.features - known["mean"])})
 

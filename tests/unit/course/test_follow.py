@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from hospitals import NAMES, hospitals, masked, plain
+from sordino.course.arrays import pack_arrays, unpack_arrays
+from sordino.course.follow import ATTEMPTS, Aborted, Summed, Turn, follow
 from sordino.errors import MalformedMessage, RoundAborted
-from sordino.federated.arrays import pack_arrays, unpack_arrays
-from sordino.federated.course import ATTEMPTS, Aborted, Summed, Turn, follow
 from sordino.federated.training import Training
 
 TRAINING = Training(columns=3, sites=4, max_patients=100, rounds=5, learning_rate=0.2, standardise=False)

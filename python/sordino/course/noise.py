@@ -16,8 +16,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from sordino.course.terms import PrivateTerms
 from sordino.errors import TargetUnreachable
-from sordino.federated.private.terms import PrivateTerms
 from sordino.privacy.accountant import Accountant, Guarantee
 from sordino.privacy.budget import PrivacyBudget
 from sordino.privacy.cost import cost, worst_release

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sordino.aggregation.base import Aggregate, Contribution
+from sordino.course.resolution import fraction_bits
 from sordino.errors import StateError
-from sordino.federated.resolution import fraction_bits
 from sordino.models.model import Vector
 from sordino.privacy.local import private_sums
 from sordino.protocol.noise import Noise, Unit

@@ -5,9 +5,9 @@ from math import sqrt
 
 import pytest
 
+from sordino.course.noise import plan_noise
+from sordino.course.terms import PrivateTerms
 from sordino.errors import TargetUnreachable
-from sordino.federated.private.plan import plan_noise
-from sordino.federated.private.terms import PrivateTerms
 from sordino.federated.training import Training
 from sordino.privacy import Accountant, noise_multiplier
 from sordino.privacy.budget import Spent

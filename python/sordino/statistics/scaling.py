@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sordino.aggregation.base import Aggregate, Contribution
+from sordino.course.arrays import Arrays
+from sordino.course.resolution import fraction_bits
+from sordino.course.rows import Rows
 from sordino.errors import ValueOutOfRange
-from sordino.federated.arrays import Arrays
-from sordino.federated.resolution import fraction_bits
-from sordino.federated.site import Site
 from sordino.models.model import Matrix, Vector
 from sordino.protocol.policy import Block, Question
 
@@ -57,7 +57,7 @@ class Units(_Moment):
         present = Block(name="present", length=self.columns, clip=1.0, fraction_bits=0)
         return Question(kind=self.kind, blocks=(exponents, present), max_weight=self.max_patients)
 
-    def contribute(self, site: Site, known: Arrays) -> Contribution:  # noqa: ARG002 (nothing is known yet)
+    def contribute(self, site: Rows, known: Arrays) -> Contribution:  # noqa: ARG002 (nothing is known yet)
         """log2 of max(standard deviation, |mean| / 4096); absent where both are zero."""
         with np.errstate(over="ignore", invalid="ignore"):
             spread = np.maximum(site.features.std(axis=0), np.abs(site.features.mean(axis=0)) * _OFFSET)
@@ -65,7 +65,7 @@ class Units(_Moment):
         present = spread > 0.0
         exponent = np.log2(spread, out=np.zeros_like(spread), where=present)
         return Contribution(
-            {"exponent": exponent, "present": present.astype(np.float64)}, weight=len(site.target)
+            {"exponent": exponent, "present": present.astype(np.float64)}, weight=len(site.features)
         )
 
     def advance(self, state: Arrays, total: Aggregate) -> Arrays:
@@ -86,11 +86,11 @@ class Means(_Moment):
         block = self._block("mean", _MEAN_CLIP, _WANTED_BITS)
         return Question(kind=self.kind, blocks=(block,), max_weight=self.max_patients)
 
-    def contribute(self, site: Site, known: Arrays) -> Contribution:
+    def contribute(self, site: Rows, known: Arrays) -> Contribution:
         """The site's means."""
         mean = site.features.mean(axis=0) / known["unit"]
         _within(site, mean, _MEAN_CLIP, _APART)
-        return Contribution({"mean": mean}, weight=len(site.target))
+        return Contribution({"mean": mean}, weight=len(site.features))
 
     def advance(self, state: Arrays, total: Aggregate) -> Arrays:
         """Sets `mean`, in the features' own scale."""
@@ -108,12 +108,12 @@ class Variances(_Moment):
         block = self._block("variance", _VARIANCE_CLIP, _WANTED_BITS)
         return Question(kind=self.kind, blocks=(block,), max_weight=self.max_patients)
 
-    def contribute(self, site: Site, known: Arrays) -> Contribution:
+    def contribute(self, site: Rows, known: Arrays) -> Contribution:
         """The mean over the site's patients of ((x - mean) / unit)**2."""
         distance = (site.features - known["mean"]) / known["unit"]
         variance = np.mean(distance * distance, axis=0)
         _within(site, variance, _VARIANCE_CLIP, _APART)
-        return Contribution({"variance": variance}, weight=len(site.target))
+        return Contribution({"variance": variance}, weight=len(site.features))
 
     def advance(self, state: Arrays, total: Aggregate) -> Arrays:
         """Sets `scale`, the standard deviation (over n) in the features' own scale; 1 for a constant.
@@ -136,7 +136,7 @@ def standardised(features: Matrix, known: Arrays) -> Matrix:
     return scaled
 
 
-def _within(site: Site, values: Vector, clip: float, why: str) -> None:
+def _within(site: Rows, values: Vector, clip: float, why: str) -> None:
     wrong = np.flatnonzero(~(np.abs(values) <= clip))
     if len(wrong):
         raise ValueOutOfRange(f"site {site.name!r}, feature {site.columns[wrong[0]]!r}: {why}")

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from sordino.aggregation.base import Aggregate, Aggregator, Contribution, Step
+from sordino.course.arrays import Arrays, unpack_arrays
+from sordino.course.rows import Rows
+from sordino.course.stage import Stage, body
 from sordino.errors import RoundAborted
-from sordino.federated.arrays import Arrays, unpack_arrays
-from sordino.federated.site import Site
-from sordino.federated.stage import Stage, body
 
 ATTEMPTS = 3
 """How often one sum is asked for before the course gives up."""
@@ -30,7 +30,7 @@ def nobody_is_lost(_kind: str, _number: int) -> Mapping[str, Step]:
 class Turn:
     """One sum of the course: the stage that asks it, and which of that stage's sums it is, from 1 on."""
 
-    stage: Stage
+    stage: Stage[Any]
     number: int
 
 
@@ -60,7 +60,7 @@ class Aborted:
 Event: TypeAlias = Summed | Aborted
 
 
-def course(*stages: tuple[Stage, int]) -> tuple[Turn, ...]:
+def course(*stages: tuple[Stage[Any], int]) -> tuple[Turn, ...]:
     """The sums in order, each stage as often as its number says."""
     return tuple(Turn(stage, number) for stage, times in stages for number in range(1, times + 1))
 
@@ -68,7 +68,7 @@ def course(*stages: tuple[Stage, int]) -> tuple[Turn, ...]:
 def follow(
     turns: Sequence[Turn],
     aggregator: Aggregator,
-    sites: Mapping[str, Site],
+    sites: Mapping[str, Rows],
     state: Arrays,
     *,
     position: int = 0,
@@ -118,7 +118,7 @@ def follow(
 class _Answers:
     """The sites' own work for one question, done once for each site if it is kept, and how long it took."""
 
-    def __init__(self, stage: Stage, sites: Mapping[str, Site], *, keep: bool) -> None:
+    def __init__(self, stage: Stage[Any], sites: Mapping[str, Rows], *, keep: bool) -> None:
         self._stage, self._sites, self._keep = stage, sites, keep
         self.given: dict[str, Contribution] = {}
         self.work: dict[str, float] = {}

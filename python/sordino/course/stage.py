@@ -7,16 +7,18 @@ state; a site sees the part of it that the body carries, so that a site which mi
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from sordino.aggregation.base import Aggregate, Contribution
-from sordino.federated.arrays import Arrays, pack_arrays
-from sordino.federated.site import Site
+from sordino.course.arrays import Arrays, pack_arrays
+from sordino.course.rows import Rows
 from sordino.protocol.policy import Question
 
+SiteRows = TypeVar("SiteRows", bound=Rows, contravariant=True)
 
-class Stage(Protocol):
-    """One kind of sum and its use."""
+
+class Stage(Protocol[SiteRows]):
+    """One kind of sum and its use; generic in what it needs of a site's rows."""
 
     @property
     def kind(self) -> str:
@@ -29,7 +31,7 @@ class Stage(Protocol):
     def question(self) -> Question:
         """The lanes that are asked for, their clips and resolutions."""
 
-    def contribute(self, site: Site, known: Arrays) -> Contribution:
+    def contribute(self, site: SiteRows, known: Arrays) -> Contribution:
         """A site's answer, from its own rows and the vectors that the body carried.
 
         Raises `ValueOutOfRange`, naming the site and the feature, for what does not fit the question.
@@ -39,6 +41,6 @@ class Stage(Protocol):
         """The coordinator's next state; `state` itself is not changed."""
 
 
-def body(stage: Stage, state: Arrays) -> bytes:
+def body(stage: Stage[Any], state: Arrays) -> bytes:
     """What the question carries to every site; vectors that the study does without are left out."""
     return pack_arrays(state, [name for name in stage.reads if name in state])

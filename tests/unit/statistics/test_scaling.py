@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from hospitals import NAMES, hospitals, masked, plain, pooled
+from sordino.course.follow import course, follow
 from sordino.errors import ValueOutOfRange
-from sordino.federated.course import course, follow
-from sordino.federated.scaling import standardised
 from sordino.federated.training import Training
+from sordino.statistics.scaling import standardised
 
 
 def scaled(sites, columns, aggregator=plain):

@@ -1,0 +1,1 @@
+"""Asking sums one after another: what a stage asks, what a site answers, and the noise of them all."""

@@ -20,7 +20,7 @@ def predict(
         Path | None, typer.Option("--out", metavar="FILE", help="Write here, not to the terminal.")
     ] = None,
 ) -> None:
-    """Write the id and the predicted probability of every patient as CSV.
+    """Write the id and what is predicted for every patient as CSV.
 
     Columns may stand in any order and others beside them; a feature that is missing is named.
     """
@@ -35,8 +35,8 @@ def predict(
     scores = trained.score(read_table(patients))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([trained.id, f"probability_{trained.classes[1]}"])
-    writer.writerows((name, f"{probability:.6g}") for name, probability in scores)
+    writer.writerow([trained.id, *trained.columns])
+    writer.writerows((name, *(f"{number:.6g}" for number in numbers)) for name, *numbers in scores)
     if out is None:
         typer.echo(text.getvalue(), nl=False)
     else:

@@ -43,15 +43,17 @@ def run(
         return
     found = msgspec.json.decode((out / "metrics.json").read_bytes())
     typer.echo(f"{prepared.study.name}: {found['secure_sums']['made']} secure sums made; results in {out}")
-    _tell("test AUC, from secure sums", found["secure_sums"].get("test_auc"))
+    key = prepared.training.outcome.headline
+    name = "AUC" if key == "auc" else key.replace("_", " ")
+    _tell(f"test {name}, from secure sums", found["secure_sums"].get(f"test_{key}"))
     if privacy := found.get("privacy"):
         typer.echo(
             f"  privacy of one {privacy['unit']}: epsilon {privacy['epsilon']:.4g} at delta "
             f"{privacy['delta']:g}, of {privacy['epsilon_allowed']:g} allowed"
         )
     simulation = found.get("simulation", {})
-    _tell("test AUC of the same model on the pooled rows", simulation.get("test_auc_pooled"))
-    _tell("test AUC, federated minus pooled", simulation.get("test_auc_difference"))
+    _tell(f"test {name} of the same model on the pooled rows", simulation.get(f"test_{key}_pooled"))
+    _tell(f"test {name}, federated minus pooled", simulation.get(f"test_{key}_difference"))
     if compared := simulation.get("compared_with_plain_sums"):
         typer.echo(
             f"  sums equal to plain ones, bit for bit: {compared['equal_bit_for_bit']} of {compared['sums']}"

@@ -15,14 +15,16 @@ from sordino.course.noise import Demand
 from sordino.course.stage import Stage
 from sordino.course.terms import PrivateTerms
 from sordino.federated.curvature import Curvature
-from sordino.federated.evaluation import Evaluation
 from sordino.federated.fedavg import FedAvg
 from sordino.federated.private.averaging import LocalTraining, UpdateAveraging
 from sordino.federated.private.clipping import ClipRule
 from sordino.federated.private.descent import Descent
 from sordino.federated.private.evaluation import PrivateEvaluation
 from sordino.federated.site import Site
+from sordino.federated.study.outcomes.classes import TwoClasses
+from sordino.federated.study.outcomes.outcome import Outcome
 from sordino.models.logistic import Logistic
+from sordino.models.model import Model
 from sordino.protocol.noise import Noise
 from sordino.protocol.policy import Question
 from sordino.statistics.noised_scaling import Magnitudes, PrivateMeans, Spreads
@@ -33,13 +35,15 @@ Trainer: TypeAlias = FedAvg | Descent | UpdateAveraging | LocalTraining
 
 @dataclass(frozen=True)
 class Training:
-    """A logistic model trained by federated averaging, or privately.
+    """A model trained by federated averaging, or privately.
 
     sites, max_patients  public bounds: sites of the roster, patients of any one site
     rounds               rounds of training
     learning_rate        None: from a secure sum of the sites' curvatures; with `private` 4 / (columns + 1),
                          a safe step for standardised features, since that sum would cost privacy
     standardise          whether mean and standard deviation come first, by secure sums
+    learner              the model; None for `Logistic` over these columns
+    outcome              what is predicted, which says how a model is tested
     bins                 histogram bins of the evaluation on held-out patients; None for no evaluation
     private              the terms of a private training; None for one without noise
     noise                by kind of question, once it is planned
@@ -59,14 +63,16 @@ class Training:
     clip: float = 16.0
     wanted_bits: int = 30
     seed: int = 0
+    learner: Model | None = None
+    outcome: Outcome = field(default_factory=TwoClasses)
     bins: int | None = None
     private: PrivateTerms | None = None
     noise: Mapping[str, Noise] = field(default_factory=dict)
 
     @property
-    def model(self) -> Logistic:
+    def model(self) -> Model:
         """The model that is trained."""
-        return Logistic(self.columns, self.l2)
+        return Logistic(self.columns, self.l2) if self.learner is None else self.learner
 
     @property
     def fedavg(self) -> FedAvg:
@@ -122,7 +128,14 @@ class Training:
             stages.append((curvature, 1))
         stages.append((self.fedavg, self.rounds))
         if self.bins is not None:
-            stages.append((Evaluation(self.model, self.bins, self.max_patients), 1))
+            stages.append(
+                (
+                    self.outcome.evaluation(
+                        self.model, bins=self.bins, sites=self.sites, max_patients=self.max_patients
+                    ),
+                    1,
+                )
+            )
         return tuple(stages)
 
     def turns(self) -> tuple[Turn, ...]:

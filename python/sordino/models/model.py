@@ -38,6 +38,15 @@ class Model(Protocol):
     def penalty_gradient(self, parameters: Vector) -> Vector:
         """Gradient of the penalty, shape (size,)."""
 
+    def objective(self, parameters: Vector, features: Matrix, target: Vector) -> float:
+        """The mean loss plus the penalty: what training minimises."""
+
+    def decision(self, parameters: Vector, features: Matrix) -> Vector:
+        """What patients are ranked by, shape (patients,)."""
+
+    def fit(self, features: Matrix, target: Vector) -> Vector:
+        """The optimum over all these rows: what federated training is compared with."""
+
     def curvature(self, features: Matrix) -> float:
         """A bound on the second derivative of the mean loss in any direction of the coefficients."""
 

@@ -11,7 +11,8 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from hospitals import hospitals, masked
 from sordino.course.follow import follow
 from sordino.federated.evaluation import Evaluation, area_under_curve
-from sordino.federated.study.results import _own_scaler, auc, interval
+from sordino.federated.study.outcomes.classes import auc
+from sordino.federated.study.results import _own_scaler, interval
 from sordino.federated.training import Training
 from sordino.statistics.scaling import standardised
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sordino.errors import ConfigError
-from sordino.federated.study.file import StudyFile, label_of
+from sordino.federated.study.file import StudyFile
 from sordino.federated.study.schema import Schema
 from sordino.federated.study.table import SHOWN, Table, read_table
 from sordino.models.model import Matrix, Vector
@@ -19,7 +19,7 @@ from sordino.models.model import Matrix, Vector
 
 @dataclass(frozen=True, repr=False)
 class Patients:
-    """One site's rows: ids, features float64 (patients, columns), target float64 (patients,) in {0, 1}."""
+    """One site's rows: ids, features float64 (patients, columns), target as `Outcome` has it."""
 
     ids: tuple[str, ...]
     features: Matrix
@@ -63,14 +63,13 @@ def examine_cohort(
     faults += _exclude_faults(study, tables.values())
     if faults:
         return None, faults
-    classes = (str(study.data.classes[0]), str(study.data.classes[1]))
-    sites = {name: _patients(study, features, classes, table, faults) for name, table in tables.items()}
+    sites = {name: _patients(study, features, table, faults) for name, table in tables.items()}
     if faults:
         return None, faults
     faults += _overall_faults(study, sites)
-    schema = Schema(features, study.data.target, classes)
+    schema = Schema(features, study.model.outcome.coding(study.data))
     schemas = {name: _own_schema(study, schema, table).digest for name, table in tables.items()}
-    return Cohort(schema, sites, schemas, tuple(_warnings(sites))), faults
+    return Cohort(schema, sites, schemas, tuple(_warnings(study, sites))), faults
 
 
 def _tables(study: StudyFile, folder: Path, data: Path | None, faults: list[str]) -> dict[str, Table]:
@@ -127,12 +126,17 @@ def _features(study: StudyFile, table: Table) -> tuple[str, ...]:
     """The study's features, in its own order, or in the order of the first site's columns."""
     if isinstance(study.data.features, list):
         return tuple(study.data.features)
-    taken = {study.data.id, study.data.target, study.data.site_column, *study.data.exclude}
+    taken = {*_special(study), study.data.site_column, *study.data.exclude}
     return tuple(name for name in table.header if name not in taken)
 
 
+def _special(study: StudyFile) -> tuple[str, ...]:
+    """Columns that are no features: the id, and what is predicted."""
+    return (study.data.id, *study.model.outcome.keys(study.data).values())
+
+
 def _header_faults(study: StudyFile, features: tuple[str, ...], table: Table) -> list[str]:
-    wanted = (study.data.id, study.data.target, *features)
+    wanted = (*_special(study), *features)
     missing = [name for name in wanted if name not in table.header]
     faults = [_no_column(table, name) for name in missing[:SHOWN]]
     if len(missing) > SHOWN:
@@ -165,9 +169,7 @@ def _own_schema(study: StudyFile, common: Schema, table: Table) -> Schema:
     return replace(common, features=(*ordered, *sorted(own - set(ordered))))
 
 
-def _patients(
-    study: StudyFile, features: tuple[str, ...], classes: tuple[str, str], table: Table, faults: list[str]
-) -> Patients:
+def _patients(study: StudyFile, features: tuple[str, ...], table: Table, faults: list[str]) -> Patients:
     ids = table.column(study.data.id)
     twice = [name for name, times in Counter(ids).items() if times > 1 or not name]
     for name in twice[:SHOWN]:
@@ -176,7 +178,7 @@ def _patients(
         faults.append(f"{table.path}: {what}: lines {lines}")
     if len(twice) > SHOWN:
         faults.append(f"{table.path}: {len(twice) - SHOWN} more ids occur more than once")
-    target = _target(study, classes, table, faults)
+    target = study.model.outcome.read(study.data, table, faults)
     values = table.numbers(features, faults)
     if len(ids) > study.policy.max_patients:
         faults.append(
@@ -185,26 +187,9 @@ def _patients(
     return Patients(tuple(ids), values, target)
 
 
-def _target(study: StudyFile, classes: tuple[str, str], table: Table, faults: list[str]) -> Vector:
-    coding = {label_of(classes[0]): 0.0, label_of(classes[1]): 1.0}
-    cells = table.column(study.data.target)
-    wrong = [(table.lines[at], cell) for at, cell in enumerate(cells) if label_of(cell) not in coding]
-    for line, cell in wrong[:SHOWN]:
-        neither = f"{cell!r} is neither {classes[0]!r} nor {classes[1]!r}, the 'data.classes'"
-        what = neither if cell else "the value is missing"
-        faults.append(f"{table.path}: line {line}, target {study.data.target!r}: {what}")
-    if len(wrong) > SHOWN:
-        faults.append(f"{table.path}: {len(wrong) - SHOWN} more targets are of neither class")
-    return np.array([coding.get(label_of(cell), 0.0) for cell in cells])
-
-
 def _overall_faults(study: StudyFile, sites: Mapping[str, Patients]) -> list[str]:
-    faults = []
     targets = np.concatenate([patients.target for patients in sites.values()])
-    if len(np.unique(targets)) < 2:
-        faults.append(
-            f"the target {study.data.target!r} has one class only, {study.data.classes[int(targets[0])]!r}"
-        )
+    faults = study.model.outcome.overall_faults(study.data, targets)
     if study.test is not None and study.test.ids is not None:
         everyone = {one for patients in sites.values() for one in patients.ids}
         unknown = [str(one) for one in study.test.ids if str(one) not in everyone]
@@ -218,11 +203,11 @@ def _overall_faults(study: StudyFile, sites: Mapping[str, Patients]) -> list[str
     return faults
 
 
-def _warnings(sites: Mapping[str, Patients]) -> list[str]:
+def _warnings(study: StudyFile, sites: Mapping[str, Patients]) -> list[str]:
     warnings = [
-        f"site {name!r} has patients of one class only"
+        f"site {name!r} {doubt}"
         for name, patients in sites.items()
-        if len(np.unique(patients.target)) < 2
+        if (doubt := study.model.outcome.doubt(patients.target))
     ]
     times = Counter(one for patients in sites.values() for one in patients.ids)
     if shared := [one for one, count in times.items() if count > 1]:

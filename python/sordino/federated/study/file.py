@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from math import isnan
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -20,37 +19,36 @@ from msgspec import Meta, Struct, inspect
 
 from sordino.aggregation.base import Step
 from sordino.errors import ConfigError
+from sordino.federated.study.families.logistic import LogisticFamily
+from sordino.federated.study.keys import (
+    Column,
+    Columns,
+    Count,
+    FilePath,
+    Fraction,
+    Ids,
+    Label,
+    Pattern,
+    PlainName,
+    Positive,
+    Seconds,
+    Seed,
+    SiteCount,
+    Switch,
+)
 from sordino.federated.study.privacy_table import PrivacyTable, privacy_faults
-from sordino.protocol.policy import AcrossRounds, Name
+from sordino.protocol.policy import AcrossRounds
 
-FilePath = Annotated[str, Meta(min_length=1, description="the path of a .csv or .csv.gz file")]
-Column = Annotated[str, Meta(min_length=1, description="a column name")]
-Columns = Annotated[list[Column], Meta(description="a list of column names")]
-Label: TypeAlias = str | int
-Pattern = Annotated[
-    str, Meta(min_length=1, description="a regular expression that finds the site's name in the id")
-]
-Switch = Annotated[bool, Meta(description="true or false")]
-Ids = Annotated[list[Label], Meta(description="a list of patients' ids")]
-Seconds = Annotated[float, Meta(gt=0, le=1e6, description="a number of seconds above 0")]
-Positive = Annotated[float, Meta(gt=0, le=1e12, description="a number above 0")]
-Fraction = Annotated[float, Meta(gt=0, lt=1, description="a number above 0 and below 1")]
-Count = Annotated[int, Meta(ge=1, le=1_000_000, description="a whole number from 1 to 1,000,000")]
-Seed = Annotated[int, Meta(ge=0, le=2**32 - 1, description="a whole number from 0 to 4294967295")]
-SiteCount = Annotated[int, Meta(ge=0, le=4096, description="a whole number from 0 to 4096")]
-PlainName = Annotated[
-    Name,
-    Meta(
-        description="a name of up to 64 letters, digits, '.', '_' or '-' that starts with a letter or digit"
-    ),
-]
+ModelTable: TypeAlias = LogisticFamily
+"""Table [model], by its `type`."""
+Kin: TypeAlias = Mapping[str, type[Struct]]
 
 
 class Data(Struct, frozen=True, kw_only=True):
     """Table [data]: which columns mean what, and where the rows are if one file holds all sites."""
 
     id: Column = "id"
-    target: Column
+    target: Column = ""
     classes: Annotated[
         tuple[Label, Label],
         Meta(description='two labels, the negative and the positive one, such as ["benign", "malignant"]'),
@@ -72,18 +70,9 @@ class SiteEntry(Struct, frozen=True, kw_only=True):
     path: FilePath | None = None
 
 
-class ModelTable(Struct, frozen=True, kw_only=True):
-    """Table [model]."""
-
-    type: Annotated[Literal["logistic"], Meta(description='"logistic"')] = "logistic"
-    l2: Annotated[float, Meta(ge=0, le=1e9, description="a number from 0 on")] = 0.01
-    standardise: Switch = True
-
-
-class TrainingTable(Struct, frozen=True, kw_only=True):
+class TrainingTable(Struct, frozen=True, kw_only=True, tag_field="algorithm", tag="fedavg"):
     """Table [training]."""
 
-    algorithm: Annotated[Literal["fedavg"], Meta(description='"fedavg"')] = "fedavg"
     rounds: Annotated[int, Meta(ge=1, le=100_000, description="a whole number from 1 to 100,000")] = 60
     local_steps: Annotated[int, Meta(ge=1, le=10_000, description="a whole number from 1 to 10,000")] = 1
     batch_size: Count | None = None
@@ -152,7 +141,7 @@ class StudyFile(Struct, frozen=True, kw_only=True):
     sites: list[SiteEntry]
     policy: PolicyTable = PolicyTable()
     privacy: PrivacyTable | None = None
-    model: ModelTable = ModelTable()
+    model: ModelTable = LogisticFamily()
     training: TrainingTable = TrainingTable()
     test: HeldOutTable | None = None
     dropouts: list[Dropout] = []
@@ -224,44 +213,68 @@ def examine_study(path: Path) -> tuple[StudyFile | None, list[str]]:
     return study, [f"{path}: {fault}" for fault in _contradictions(study)]
 
 
-def _table(raw: Mapping[str, Any], struct: type[Struct], at: str, faults: list[str]) -> dict[str, Any]:
-    """Check each key of a table by itself, so that one fault does not hide the next."""
+def _table(
+    raw: Mapping[str, Any], struct: type[Struct], at: str, faults: list[str], kin: Kin | None = None
+) -> dict[str, Any]:
+    """The table as it may be converted; each key is checked by itself, so one fault does not hide the next.
+
+    kin  the other tables that could stand here, by their tag
+    """
     fields = {field.name: field for field in msgspec.structs.fields(struct)}
-    for key in raw.keys() - fields.keys():
+    for key in raw.keys() - fields.keys() - {struct.__struct_config__.tag_field}:
+        if homes := [tag for tag, other in (kin or {}).items() if key in other.__struct_fields__]:
+            named = " or ".join(f'"{home}"' for home in homes)
+            faults.append(f"{at + key!r} goes with {struct.__struct_config__.tag_field} = {named} only")
+            continue
         near = get_close_matches(key, fields, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"allowed are {', '.join(fields)}"
         faults.append(f"unknown key {at + key!r}; {hint}")
+    checked = dict(raw)
     for name, field in fields.items():
         if name not in raw:
             if field.required:
                 faults.append(f"the key {at + name!r} is missing: {_allowed(field.type)}")
             continue
-        value, inner, listed = raw[name], *_struct_of(field.type)
-        if inner is None:
+        value, (inner, listed) = raw[name], _structs_of(field.type)
+        if not inner:
             _convert(value, field.type, at + name, faults)
         elif not listed:
             if isinstance(value, dict):
-                _table(value, inner, f"{at}{name}.", faults)
+                checked[name] = _one_of(value, inner, field.default, f"{at}{name}.", faults)
             else:
                 faults.append(f"{at + name!r} must be a table, [{at}{name}]")
         elif isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
             for number, entry in enumerate(value, start=1):
-                _table(entry, inner, f"{at}{name}[{number}].", faults)
+                _table(entry, inner[0], f"{at}{name}[{number}].", faults)
         else:
             faults.append(f"{at + name!r} must be a list of tables, [[{at}{name}]]")
-    return dict(raw)
+    return checked
 
 
-def _struct_of(annotation: Any) -> tuple[type[Struct] | None, bool]:
-    """The Struct that a field holds, if it does, and whether it holds a list of them."""
+def _one_of(
+    raw: Mapping[str, Any], structs: Sequence[type[Struct]], default: object, at: str, faults: list[str]
+) -> dict[str, Any]:
+    """The table, of the kind that its tag says, or without one of the kind of the default."""
+    key = structs[0].__struct_config__.tag_field
+    if key is None:
+        return _table(raw, structs[0], at, faults)
+    kinds = {str(struct.__struct_config__.tag): struct for struct in structs}
+    tag = raw.get(key, type(default).__struct_config__.tag)  # type: ignore[attr-defined]
+    if not isinstance(tag, str) or tag not in kinds:
+        allowed = ", ".join(f'"{kind}"' for kind in kinds)
+        faults.append(f"{at + key!r} is {tag!r}, allowed is {allowed}")
+        return {}
+    return {**_table(raw, kinds[tag], at, faults, kinds), key: tag}
+
+
+def _structs_of(annotation: Any) -> tuple[list[type[Struct]], bool]:
+    """The Structs that a field may hold, if it does, and whether it holds a list of them."""
     kind = inspect.type_info(annotation)
-    if isinstance(kind, inspect.UnionType):
-        kind = next((one for one in kind.types if isinstance(one, inspect.StructType)), kind)
-    if isinstance(kind, inspect.StructType):
-        return kind.cls, False
+    kinds = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+    structs = [one.cls for one in kinds if isinstance(one, inspect.StructType)]
     if isinstance(kind, inspect.ListType) and isinstance(kind.item_type, inspect.StructType):
-        return kind.item_type.cls, True
-    return None, False
+        return [kind.item_type.cls], True
+    return structs, False
 
 
 def _convert(value: Any, annotation: Any, key: str, faults: list[str]) -> None:
@@ -325,7 +338,7 @@ def _site_faults(study: StudyFile) -> list[str]:
 
 def _column_faults(study: StudyFile) -> list[str]:
     data, faults = study.data, []
-    special = {"data.id": data.id, "data.target": data.target}
+    special = {"data.id": data.id, **study.model.outcome.keys(data)}
     if data.site_column is not None:
         special["data.site_column"] = data.site_column
     columns = list(special.values())
@@ -342,18 +355,7 @@ def _column_faults(study: StudyFile) -> list[str]:
                 faults.append(f"'data.features' holds {column!r}, which is the column of {key!r}")
         both = sorted(set(data.features) & set(data.exclude))
         faults += [f"{name!r} is in both 'data.features' and 'data.exclude'" for name in both]
-    if label_of(str(data.classes[0])) == label_of(str(data.classes[1])):
-        faults.append(f"'data.classes' names one label twice: {data.classes[0]!r} and {data.classes[1]!r}")
-    return faults
-
-
-def label_of(cell: str) -> str | float:
-    """What a cell of the target, or an entry of `data.classes`, stands for: 1, 1.0 and "1" are one label."""
-    try:
-        number = float(cell)
-    except ValueError:
-        return cell
-    return cell if isnan(number) else number
+    return faults + study.model.outcome.faults(data)
 
 
 def _test_faults(study: StudyFile) -> list[str]:

@@ -44,7 +44,7 @@ class Prepared:
         for name, patients in sorted(self.cohort.sites.items()):
             rows.update(msgspec.msgpack.encode([name, patients.ids, patients.features.shape]))
             rows.update(np.ascontiguousarray(patients.features).tobytes())
-            rows.update(patients.target.tobytes())
+            rows.update(np.ascontiguousarray(patients.target).tobytes())
         return digest("study", msgspec.json.encode(self.study), self.policy.digest, rows.digest())
 
     def sites(self, repeat: int) -> Mapping[str, Site]:
@@ -61,7 +61,8 @@ class Prepared:
                 )
             else:
                 fraction = test.fraction or 0.0
-                held_out = drawn(name, patients.target, fraction=fraction, seed=test.seed + repeat)
+                strata = self.study.model.outcome.strata(patients.target)
+                held_out = drawn(name, strata, fraction=fraction, seed=test.seed + repeat)
             split[name] = Site(
                 name,
                 features=patients.features[~held_out],
@@ -154,6 +155,8 @@ def _training(study: StudyFile, columns: int, features: tuple[str, ...] | None) 
         sites=len(study.sites),
         max_patients=study.policy.max_patients,
         l2=study.model.l2,
+        learner=study.model.model(columns),
+        outcome=study.model.outcome,
         rounds=rounds,
         local_steps=study.training.local_steps,
         batch_size=study.training.batch_size,

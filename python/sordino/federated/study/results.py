@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 
 from sordino.course.arrays import Arrays
-from sordino.federated.evaluation import area_under_curve
-from sordino.federated.private.evaluation import noised_area
 from sordino.federated.site import Site
 from sordino.federated.training import Training
 from sordino.models.model import Matrix, Vector
@@ -26,9 +24,11 @@ def repeat_results(
     training: Training, sites: Mapping[str, Site], state: Arrays, *, pooled: bool
 ) -> dict[str, Any]:
     """The metrics of one training, with `pooled` beside those of the same model on the pooled rows."""
+    outcome = training.outcome
     # A loss by round would be one more lane for everyone's noise: a private training has none.
     losses = {} if training.private else {"train_loss_by_round": state["losses"].tolist()}
-    results: dict[str, Any] = {"secure_sums": {**losses, **_held_out(state)}}
+    tested = {} if training.bins is None else {"test": outcome.tested(state)}
+    results: dict[str, Any] = {"secure_sums": {**losses, **tested}}
     if not pooled:
         return results
     model = training.model
@@ -43,49 +43,55 @@ def repeat_results(
     }
     if training.bins is not None:
         test, truth = _together(sites, held_out=True)
-        federated = model.decision(state["parameters"], standardised(test, state))
-        simulation["test_auc_federated"] = auc(truth, federated)
-        simulation["test_auc_pooled"] = auc(truth, model.decision(optimum, standardised(test, known)))
+        for which, parameters, scaler in [
+            ("federated", state["parameters"], state),
+            ("pooled", optimum, known),
+        ]:
+            score = outcome.score(model, parameters, standardised(test, scaler), truth)
+            simulation[f"test_{outcome.headline}_{which}"] = score
     return {**results, "simulation": simulation}
 
 
 def alone(training: Training, sites: Mapping[str, Site]) -> dict[str, float]:
-    """For each site the test AUC, on all sites' held-out patients, of the model fitted on its rows only.
+    """For each site the headline, on all sites' held-out patients, of the model fitted on its rows only.
 
-    NaN where a site has one class only. A simulation's own: real hospitals publish no such table.
+    NaN where a site's rows are none to fit by, such as one class only. A simulation's own: real hospitals
+    publish no such table.
     """
     test, truth = _together(sites, held_out=True)
-    areas = {}
+    scores = {}
     for name, site in sites.items():
-        if len(np.unique(site.target)) < 2:
-            areas[name] = float("nan")
+        if training.outcome.doubt(site.target):
+            scores[name] = float("nan")
             continue
         known = _own_scaler(training, site.features)
         parameters = training.model.fit(standardised(site.features, known), site.target)
-        areas[name] = auc(truth, training.model.decision(parameters, standardised(test, known)))
-    return areas
+        scores[name] = training.outcome.score(training.model, parameters, standardised(test, known), truth)
+    return scores
 
 
-def metrics(repeats: Sequence[Mapping[str, Any]], *, sums: int, compared: int, equal: int) -> dict[str, Any]:
-    """The content of metrics.json without its heading."""
+def metrics(
+    headline: str, repeats: Sequence[Mapping[str, Any]], *, sums: int, compared: int, equal: int
+) -> dict[str, Any]:
+    """The content of metrics.json without its heading; `headline` is the metric that gets an interval."""
     content: dict[str, Any] = {
         "secure_sums": {"made": sums, "repeats": [repeat["secure_sums"] for repeat in repeats]}
     }
-    if aucs := [
-        repeat["secure_sums"]["test"]["auc"] for repeat in repeats if "test" in repeat["secure_sums"]
+    if scores := [
+        repeat["secure_sums"]["test"][headline] for repeat in repeats if "test" in repeat["secure_sums"]
     ]:
-        content["secure_sums"]["test_auc"] = interval(aucs)
+        content["secure_sums"][f"test_{headline}"] = interval(scores)
     simulation: dict[str, Any] = {}
     if compared:
         simulation["compared_with_plain_sums"] = {"sums": compared, "equal_bit_for_bit": equal}
     pooled = [repeat["simulation"] for repeat in repeats if "simulation" in repeat]
     if pooled:
         simulation["repeats"] = pooled
-        if "test_auc_pooled" in pooled[0]:
-            both = ("test_auc_federated", "test_auc_pooled")
+        both = (f"test_{headline}_federated", f"test_{headline}_pooled")
+        if both[1] in pooled[0]:
             federated, together = ([repeat[key] for repeat in pooled] for key in both)
             simulation |= dict(zip(both, (interval(federated), interval(together)), strict=True))
-            simulation["test_auc_difference"] = interval(
+            simulation[f"test_{headline}_difference"] = interval(
                 [one - other for one, other in zip(federated, together, strict=True)]
             )
     if simulation:
@@ -106,61 +112,6 @@ def interval(values: Sequence[float]) -> dict[str, float]:
 
     half = float(stdtrit(len(values) - 1, 0.975) * np.std(values, ddof=1) / math.sqrt(len(values)))
     return {"mean": mean, "low": mean - half, "high": mean + half}
-
-
-def auc(target: Vector, score: Vector) -> float:
-    """The area under the ROC curve, by ranks, ties counting one half; NaN if a class is empty."""
-    positives = float(target.sum())
-    pairs = positives * (len(target) - positives)
-    if pairs == 0.0:
-        return float("nan")
-    _, place, times = np.unique(score, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(times) - (times - 1) / 2.0)[place]
-    return (float(ranks[target == 1.0].sum()) - positives * (positives + 1.0) / 2.0) / pairs
-
-
-def _held_out(state: Arrays) -> dict[str, Any]:
-    if "positives" not in state:
-        return {}
-    positives, negatives = state["positives"], state["negatives"]
-    if "counts_deviation" in state:
-        return _noised_test(positives, negatives, float(state["counts_deviation"][0]))
-    patients = float(positives.sum() + negatives.sum())
-    area, off = area_under_curve(positives, negatives)
-    return {
-        "test": {
-            "patients": int(patients),
-            "positives": int(positives.sum()),
-            "auc": area,
-            "auc_off_by_at_most": off,
-            "log_loss": float(state["log_loss"][0]) / patients if patients else float("nan"),
-            "accuracy": float(state["correct"][0]) / patients if patients else float("nan"),
-        }
-    }
-
-
-def _noised_test(positives: Vector, negatives: Vector, deviation: float) -> dict[str, Any]:
-    """The same from noised counts, each ratio with the standard deviation that their noise gives it.
-
-    Half of the 2 * bins counts are right. Noise on one of them moves the accuracy a by (1 - a) / patients,
-    on one of the others by -a / patients.
-    """
-    area, off = noised_area(positives, negatives, deviation)
-    patients, bins = float(positives.sum() + negatives.sum()), len(positives)
-    upper = (np.arange(bins) + 0.5) / bins > 0.5
-    right = float(positives[upper].sum() + negatives[~upper].sum())
-    accuracy = min(max(right / patients, 0.0), 1.0) if patients > 0.0 else float("nan")
-    accuracy_off = deviation * math.sqrt(bins * (accuracy**2 + (1.0 - accuracy) ** 2)) / max(patients, 1.0)
-    return {
-        "test": {
-            "patients": round(patients),
-            "positives": round(float(positives.sum())),
-            "auc": area,
-            "auc_noise_deviation": off,
-            "accuracy": accuracy,
-            "accuracy_noise_deviation": accuracy_off,
-        }
-    }
 
 
 def _own_scaler(training: Training, features: Matrix) -> Arrays:

@@ -19,7 +19,8 @@ from sordino.course.arrays import Arrays
 from sordino.course.follow import Aborted, Event, Summed, follow
 from sordino.errors import RoundAborted
 from sordino.federated.study.directory import Checkpoint, RunDirectory
-from sordino.federated.study.model_file import ModelFile, ScalerValues
+from sordino.federated.study.families.stored import ScalerValues, StoredModel
+from sordino.federated.study.model_file import ModelFile
 from sordino.federated.study.prepared import Prepared
 from sordino.federated.study.results import metrics, repeat_results
 from sordino.federated.study.spending import Spending
@@ -103,7 +104,13 @@ class _Run:
                 self._take_stock()
         done = self._checkpoint
         self._directory.write_json("model.json", msgspec.json.decode(done.model, type=ModelFile))
-        found = metrics(done.results, sums=done.sums, compared=done.compared, equal=done.equal)
+        found = metrics(
+            self._prepared.study.model.outcome.headline,
+            done.results,
+            sums=done.sums,
+            compared=done.compared,
+            equal=done.equal,
+        )
         if self._spending is not None and self._spent is not None:
             found["privacy"] = self._spending.report(self._spent, done.epsilons)
         # Last, since its presence says that the run is over.
@@ -231,23 +238,19 @@ def _heading(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _model(prepared: Prepared, state: Arrays) -> ModelFile:
-    study, parameters = prepared.study, state["parameters"]
+def _model(prepared: Prepared, state: Arrays) -> StoredModel:
+    study = prepared.study
     scaler = None
     if "scale" in state:
         scaler = ScalerValues(state["mean"].tolist(), state["scale"].tolist())
-    return ModelFile(
-        study=study.name,
-        l2=study.model.l2,
-        id=study.data.id,
-        target=study.data.target,
-        classes=prepared.cohort.schema.classes,
-        features=list(prepared.cohort.schema.features),
-        coefficients=parameters[:-1].tolist(),
-        intercept=float(parameters[-1]),
-        scaler=scaler,
-        rounds=study.training.rounds,
-        schema=prepared.cohort.schema.digest.hex(),
-        policy=prepared.policy.digest.hex(),
-        sordino=version("sordino"),
-    )
+    common = {
+        "study": study.name,
+        "id": study.data.id,
+        "features": list(prepared.cohort.schema.features),
+        "scaler": scaler,
+        "rounds": study.training.rounds,
+        "schema": prepared.cohort.schema.digest.hex(),
+        "policy": prepared.policy.digest.hex(),
+        "sordino": version("sordino"),
+    }
+    return study.model.stored(state, study.data, common)

@@ -12,15 +12,13 @@ class Schema:
     """The meaning of a site's rows.
 
     features  names of the features, in the order of the model's coefficients; each is a float64
-    target    name of the target column
-    classes   the labels that count as 0 and as 1
+    coding    what is predicted: its columns and what stands in them, as `Outcome.coding` says it
     """
 
     features: tuple[str, ...]
-    target: str
-    classes: tuple[str, str]
+    coding: tuple[object, ...]
 
     @property
     def digest(self) -> bytes:
         """Hash over names, their order, the type of every feature and the coding of the target, 32 bytes."""
-        return digest("feature-schema", self.features, "float64", self.target, self.classes)
+        return digest("feature-schema", self.features, "float64", *self.coding)

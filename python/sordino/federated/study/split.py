@@ -12,16 +12,16 @@ from sordino.models.model import Vector
 from sordino.protocol.encoding import digest
 
 
-def drawn(site: str, target: Vector, *, fraction: float, seed: int) -> NDArray[np.bool_]:
-    """True for the held-out patients, bool of shape (patients,): `fraction` of each class, rounded.
+def drawn(site: str, strata: Vector, *, fraction: float, seed: int) -> NDArray[np.bool_]:
+    """True for the held-out patients, bool of shape (patients,): `fraction` of each stratum, rounded.
 
-    Draws depend on the seed, the site's name and the class only, so that a site draws alike wherever it
-    runs; at least one patient of every class that the site has stays in training.
+    Draws depend on the seed, the site's name and the stratum only, so that a site draws alike wherever it
+    runs; at least one patient of every stratum that the site has stays in training.
     """
-    held_out = np.zeros(len(target), dtype=np.bool_)
+    held_out = np.zeros(len(strata), dtype=np.bool_)
     mixed = int.from_bytes(sha256(site.encode()).digest()[:8], "big")
-    for label in (0, 1):
-        members = np.flatnonzero(target == label)
+    for label in np.unique(strata).astype(int).tolist():
+        members = np.flatnonzero(strata == label)
         count = min(round(fraction * len(members)), max(len(members) - 1, 0))
         order = np.random.default_rng([seed, mixed, label]).permutation(members)
         held_out[order[:count]] = True

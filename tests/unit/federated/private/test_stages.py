@@ -17,7 +17,7 @@ from sordino.federated.private.clipping import ClipRule
 from sordino.federated.private.descent import Descent, poisson_batch
 from sordino.federated.private.evaluation import noised_area
 from sordino.federated.site import Site
-from sordino.federated.study.results import auc
+from sordino.federated.study.outcomes.classes import auc
 from sordino.federated.training import Training
 from sordino.models.logistic import Logistic
 from sordino.privacy.charge import read_charge

@@ -6,10 +6,12 @@ import pytest
 
 from hospitals import write_csv
 from sordino.errors import ConfigError
-from sordino.federated.study.model_file import ModelFile, ScalerValues, read_model
+from sordino.federated.study.families.logistic import LogisticFile
+from sordino.federated.study.families.stored import ScalerValues
+from sordino.federated.study.model_file import read_model
 from sordino.federated.study.table import read_table
 
-MODEL = ModelFile(
+MODEL = LogisticFile(
     study="tested",
     l2=0.1,
     id="id",

@@ -89,20 +89,20 @@ def test_patients_may_be_held_out_by_id(tmp_path):
 
 
 def test_schema_hash_tells_names_order_target_and_coding_apart():
-    schema = Schema(("a", "b"), "target", ("0", "1"))
+    schema = Schema(("a", "b"), ("target", ("0", "1")))
     others = [
         replace(schema, features=("b", "a")),
         replace(schema, features=("a", "c")),
         replace(schema, features=("a",)),
-        replace(schema, target="other"),
-        replace(schema, classes=("1", "0")),
+        replace(schema, coding=("other", ("0", "1"))),
+        replace(schema, coding=("target", ("1", "0"))),
     ]
     assert len({one.digest for one in [schema, *others]}) == 6
 
 
 def test_site_whose_schema_differs_is_refused_before_the_first_sum(tmp_path):
     prepared = prepare(write_study(tmp_path))
-    other = Schema(("feature 0",), "target", ("0", "1")).digest
+    other = Schema(("feature 0",), ("target", ("0", "1"))).digest
     with pytest.raises(PolicyRefused, match=r"schema|north"):
         MaskedAggregator(
             prepared.policy,

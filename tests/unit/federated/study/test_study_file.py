@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -150,9 +151,9 @@ def test_dropouts_of_one_round_add_up(tmp_path):
     assert study.losses(3) == {"east": "upload", "west": "unmask"}
 
 
-def tables() -> dict[str, type[msgspec.Struct]]:
-    """Every table of a study file, by the key under which it stands."""
-    return {
+def tables() -> dict[str, dict[str, object]]:
+    """Every table of a study file, by the key under which it stands: its keys and their defaults."""
+    kinds = {
         "": StudyFile,
         "data": file.Data,
         "sites": file.SiteEntry,
@@ -164,6 +165,14 @@ def tables() -> dict[str, type[msgspec.Struct]]:
         "dropouts": file.Dropout,
         "simulation": file.SimulationTable,
     }
+    found: dict[str, dict[str, object]] = {}
+    for key, kind in kinds.items():
+        for struct in get_args(kind) or (kind,):
+            config = struct.__struct_config__
+            tag = {config.tag_field: config.tag} if config.tag_field else {}
+            found.setdefault(key, {}).update(tag)
+            found[key] |= {one.name: one.default for one in msgspec.structs.fields(struct)}
+    return found
 
 
 def test_reference_has_every_key_and_no_other():
@@ -176,10 +185,7 @@ def test_reference_has_every_key_and_no_other():
             found[heading.group(1) or ""] = set(
                 re.findall(r"^\| `([a-z0-9_]+)`", section, flags=re.MULTILINE)
             )
-    expected = {
-        key: {field.name for field in msgspec.structs.fields(table)} for key, table in tables().items()
-    }
-    assert found == expected
+    assert found == {key: set(table) for key, table in tables().items()}
 
 
 def test_template_shows_every_key_with_its_default():
@@ -191,15 +197,14 @@ def test_template_shows_every_key_with_its_default():
         elif pair := re.match(r"([a-z0-9_]+) = (\S+|\"[^\"]*\"|\[[^\]]*\])\s*(#|$)", text):
             value = msgspec.toml.decode(f"v = {pair.group(2)}")["v"]
             shown.setdefault(at, {})[pair.group(1)] = (value, line.startswith("#"))
-    for at, table in tables().items():
-        fields = {field.name: field for field in msgspec.structs.fields(table)}
-        named = {name for name in fields if name not in tables()} - {
+    for at, defaults in tables().items():
+        named = {name for name in defaults if name not in tables()} - {
             "ids",
             "rotate",
         }  # in a remark beside another
         assert set(shown[at]) == named, at
         for name, (value, commented) in shown[at].items():
-            default = fields[name].default
+            default = defaults[name]
             if commented and default not in (None, msgspec.NODEFAULT, False) and name != "consistency":
                 assert value == default, (at, name)
 

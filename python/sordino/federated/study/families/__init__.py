@@ -1,0 +1,1 @@
+"""Every kind of model that a study can train, one file a kind; `any` joins them."""

@@ -1,0 +1,1 @@
+"""What a study predicts, one file a kind: its columns, their checks, and how good a prediction of it is."""

@@ -1,1 +1,27 @@
-"""Statistics of features by secure sums."""
+"""Statistics of features by secure sums; `describe` is the way in."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sordino.statistics.description import Description, describe
+    from sordino.statistics.histogram import Histogram, Quantile
+    from sordino.statistics.survey import Survey
+
+_HOMES = {
+    "Description": "description",
+    "Histogram": "histogram",
+    "Quantile": "histogram",
+    "Survey": "survey",
+    "describe": "description",
+}
+
+__all__ = ["Description", "Histogram", "Quantile", "Survey", "describe"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sordino.statistics' has no attribute {name!r}")
+    return getattr(import_module(f"sordino.statistics.{_HOMES[name]}"), name)

@@ -15,7 +15,7 @@ from sordino.course.arrays import Arrays
 from sordino.course.resolution import fraction_bits
 from sordino.errors import ValueOutOfRange
 from sordino.federated.site import Site
-from sordino.models.model import Model
+from sordino.models.model import Convex
 from sordino.protocol.policy import Block, Question
 from sordino.statistics.scaling import standardised
 
@@ -30,7 +30,7 @@ class Curvature:
     local_steps  with several, the rate is halved: a site's own objective may be steeper than the mean
     """
 
-    model: Model
+    model: Convex
     l2: float
     local_steps: int
     sites: int

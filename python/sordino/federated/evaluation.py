@@ -9,7 +9,7 @@ import numpy as np
 from sordino.aggregation.base import Aggregate, Contribution
 from sordino.course.arrays import Arrays
 from sordino.federated.site import Site
-from sordino.models.model import Model, Vector
+from sordino.models.model import Classifier, Vector
 from sordino.protocol.policy import Block, Question
 from sordino.statistics.scaling import standardised
 
@@ -27,7 +27,7 @@ class Evaluation:
     (patients on the right side of one half), shape (1,).
     """
 
-    model: Model
+    model: Classifier
     bins: int
     max_patients: int
 

@@ -99,10 +99,12 @@ class FedAvg:
     def advance(self, state: Arrays, total: Aggregate) -> Arrays:
         """Moves `parameters` by the mean change, and by a part of the last step if there is momentum."""
         velocity = self.momentum * state["velocity"] + total.mean("change")
+        rates = self.local_steps * self.model.rates(float(state["learning_rate"][0]))
+        parameters = self.model.proximal(state["parameters"] + velocity, rates)
         return {
             **state,
-            "parameters": state["parameters"] + velocity,
-            "velocity": velocity,
+            "parameters": parameters,
+            "velocity": parameters - state["parameters"],
             "round": state["round"] + 1.0,
             "losses": np.append(state["losses"], total.mean("loss")),
         }

@@ -24,7 +24,7 @@ from sordino.federated.site import Site
 from sordino.federated.study.outcomes.classes import TwoClasses
 from sordino.federated.study.outcomes.outcome import Outcome
 from sordino.models.logistic import Logistic
-from sordino.models.model import Model
+from sordino.models.model import Model, classifier, convex
 from sordino.protocol.noise import Noise
 from sordino.protocol.policy import Question
 from sordino.statistics.noised_scaling import Magnitudes, PrivateMeans, Spreads
@@ -119,7 +119,7 @@ class Training:
             stages += [(Units(*bounds), 1), (Means(*bounds), 1), (Variances(*bounds), 1)]
         if self.learning_rate is None:
             curvature = Curvature(
-                self.model,
+                convex(self.model),
                 l2=self.l2,
                 local_steps=self.local_steps,
                 sites=self.sites,
@@ -197,4 +197,4 @@ class Training:
     def _tests(self, terms: PrivateTerms) -> tuple[tuple[Stage[Site], int], ...]:
         if self.bins is None:
             return ()
-        return ((PrivateEvaluation(self.model, self._answering(terms), self.bins), 1),)
+        return ((PrivateEvaluation(classifier(self.model), self._answering(terms), self.bins), 1),)

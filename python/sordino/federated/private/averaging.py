@@ -56,10 +56,12 @@ class UpdateAveraging:
         patients = self.answering.patients(total)
         change = total.sums["change"] / patients * state["clip"][0]
         velocity = self.fedavg.momentum * state["velocity"] + change
+        rates = self.fedavg.local_steps * self.fedavg.model.rates(float(state["learning_rate"][0]))
+        parameters = self.fedavg.model.proximal(state["parameters"] + velocity, rates)
         return {
             **state,
-            "parameters": state["parameters"] + velocity,
-            "velocity": velocity,
+            "parameters": parameters,
+            "velocity": parameters - state["parameters"],
             "round": state["round"] + 1.0,
             "clip": self.rule.moved(state["clip"], total, patients),
         }
@@ -123,9 +125,12 @@ class LocalTraining:
     def advance(self, state: Arrays, total: Aggregate) -> Arrays:
         """Moves `parameters` by the mean change over the sites."""
         velocity = self.fedavg.momentum * state["velocity"] + total.mean("change")
+        steps = self.answering.planned(self.kind).local_steps
+        rates = steps * self.fedavg.model.rates(float(state["learning_rate"][0]))
+        parameters = self.fedavg.model.proximal(state["parameters"] + velocity, rates)
         return {
             **state,
-            "parameters": state["parameters"] + velocity,
-            "velocity": velocity,
+            "parameters": parameters,
+            "velocity": parameters - state["parameters"],
             "round": state["round"] + 1.0,
         }

@@ -74,13 +74,13 @@ class Descent:
         gradient = mean(total, "gradient", patients) * state["clip"][0]
         parameters = state["parameters"]
         gradient += self.model.penalty_gradient(parameters)
-        velocity = (
-            self.momentum * state["velocity"] - self.model.rates(float(state["learning_rate"][0])) * gradient
-        )
+        rates = self.model.rates(float(state["learning_rate"][0]))
+        velocity = self.momentum * state["velocity"] - rates * gradient
+        moved = self.model.proximal(parameters + velocity, rates)
         return {
             **state,
-            "parameters": parameters + velocity,
-            "velocity": velocity,
+            "parameters": moved,
+            "velocity": moved - parameters,
             "counted": counted,
             "round": state["round"] + 1.0,
             "clip": self.rule.moved(state["clip"], total, self.answering.patients(total)),

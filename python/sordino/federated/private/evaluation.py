@@ -16,7 +16,7 @@ from sordino.aggregation.base import Aggregate, Contribution
 from sordino.course.answer import Answering, Part
 from sordino.course.arrays import Arrays
 from sordino.federated.site import Site
-from sordino.models.model import Model, Vector
+from sordino.models.model import Classifier, Vector
 from sordino.protocol.policy import Question
 from sordino.statistics.scaling import standardised
 
@@ -29,7 +29,7 @@ class PrivateEvaluation:
     deviation of the noise on each of them.
     """
 
-    model: Model
+    model: Classifier
     answering: Answering
     bins: int
 

@@ -16,7 +16,7 @@ from sordino.federated.private.evaluation import noised_area
 from sordino.federated.site import Site
 from sordino.federated.study.outcomes.outcome import Metrics
 from sordino.federated.study.table import SHOWN, Table
-from sordino.models.model import Matrix, Model, Vector
+from sordino.models.model import Matrix, Model, Vector, classifier
 
 if TYPE_CHECKING:
     from sordino.federated.study.file import Data
@@ -75,7 +75,7 @@ class TwoClasses:
     def evaluation(self, model: Model, *, bins: int, sites: int, max_patients: int) -> Stage[Site]:
         """Histograms of the predicted probability by class."""
         del sites
-        return Evaluation(model, bins, max_patients)
+        return Evaluation(classifier(model), bins, max_patients)
 
     def tested(self, state: Arrays) -> Metrics:
         """AUC, accuracy and, without noise, log loss."""

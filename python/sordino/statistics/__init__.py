@@ -6,7 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sordino.statistics.description import Description, describe
+    from sordino.statistics.describing import describe
+    from sordino.statistics.description import Description
     from sordino.statistics.histogram import Histogram, Quantile
     from sordino.statistics.survey import Survey
 
@@ -15,7 +16,7 @@ _HOMES = {
     "Histogram": "histogram",
     "Quantile": "histogram",
     "Survey": "survey",
-    "describe": "description",
+    "describe": "describing",
 }
 
 __all__ = ["Description", "Histogram", "Quantile", "Survey", "describe"]

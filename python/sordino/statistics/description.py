@@ -1,47 +1,19 @@
-"""`describe`: what the features of all sites together look like, by secure sums."""
+"""What was told of the features of all sites together."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from sordino.aggregation.base import Aggregate, Aggregator, Step
-from sordino.aggregation.masked import MaskedAggregator
-from sordino.aggregation.plain import PlainAggregator, PlainSumWarning
+from sordino.aggregation.base import Aggregate
 from sordino.course.arrays import Arrays
-from sordino.course.follow import Event, Summed, follow
-from sordino.course.rows import Rows
-from sordino.errors import InvalidArgument
 from sordino.models.model import Matrix, Vector
-from sordino.protocol.policy import AcrossRounds
+from sordino.privacy.accountant import Guarantee
 from sordino.statistics.correlation import as_matrix
-from sordino.statistics.histogram import Grid, Histogram, Quantile, grid_edges, outer_bounds
-from sordino.statistics.survey import MAX_LANES, Survey
-
-QUARTILES = (0.25, 0.5, 0.75)
-MIN_PATIENTS = 5
-
-SiteData: TypeAlias = Any
-"""A site's rows: anything with `features` and `columns`, a pair (matrix, columns), or a pandas DataFrame."""
-
-Losses: TypeAlias = Mapping[str, Mapping[str, Step]]
-"""Simulated losses: kind of sum -> site -> the first message that it no longer sends."""
-
-
-@dataclass(frozen=True, repr=False)
-class FeatureRows:
-    """One site's patients, a row of features each, NaN where a value is missing."""
-
-    name: str
-    features: Matrix
-    columns: tuple[str, ...]
-
-    def __repr__(self) -> str:
-        return f"FeatureRows({self.name!r})"
+from sordino.statistics.histogram import Histogram, Quantile, noised_quantile, outer_bounds
+from sordino.statistics.survey import Survey
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -64,6 +36,10 @@ class Description:
     correlation   (columns, columns), each pair over the patients who have both values
     pairs         (columns, columns): how many these are
     withheld      feature -> why nothing is told of it
+    deviations    of a private description: standard deviation of the noise on each number, by name:
+                  `patients`, `count`, `missing`, `mean`, `variance`, `bins` (one for all), `correlation`
+                  (row by row)
+    privacy       what it cost, from the sites' journals; None without noise
     sums          every sum that was made, by its kind, and `state` what the stages made of them: what the
                   coordinator saw, without the small-count rule
     """
@@ -84,6 +60,8 @@ class Description:
     correlation: Matrix | None = None
     pairs: Matrix | None = None
     withheld: Mapping[str, str] = field(default_factory=dict)
+    deviations: Mapping[str, Vector] = field(default_factory=dict)
+    privacy: Guarantee | None = None
     sums: Mapping[str, Aggregate] = field(default_factory=dict)
     state: Arrays = field(default_factory=dict)
 
@@ -118,86 +96,6 @@ class Description:
 
     def _counted(self, value: float) -> str:
         return "-" if np.isnan(value) else f"{value:,.0f}"
-
-
-def describe(
-    sites: Mapping[str, SiteData],
-    *,
-    aggregator: Literal["masked", "plain"] | Aggregator = "masked",
-    quantiles: Iterable[float] = QUARTILES,
-    grid: Grid | None = 64,
-    correlation: bool = False,
-    min_patients: int = MIN_PATIENTS,
-    max_patients: int | None = None,
-    max_lanes: int = MAX_LANES,
-    across_rounds: AcrossRounds = "freeze",
-    lose: Losses | None = None,
-) -> Description:
-    """Describe the features of all sites by four secure sums, in this process.
-
-    sites          by name, three at least. A site that lacks a column has no value of it; columns come in the
-                   order in which the sites, sorted, have them
-    aggregator     "masked", "plain" for sums in the clear, for comparison, or one whose policy plans
-                   `Survey(...).questions()`
-    quantiles      parts, from 0 to 1; they need a grid
-    grid           edges of the histograms' bins, for all features or by name; a number of bins around the
-                   public centre; or None for no histograms, quantiles and bounds
-    correlation    whether every pair of features is correlated, 3 columns^2 numbers
-    min_patients   k: neighbouring bins with fewer are merged, features with fewer withheld
-    max_patients   public bound on the patients of a site; None for the next power of two above the largest
-    max_lanes      the most numbers that one sum may hold
-    across_rounds  "freeze": all sums over the same survivors; "accept": each over its own, see
-                   docs/statistics.md
-    lose           simulated losses, by kind of sum: "presence", "exponents", "centres", "description"
-
-    Raises `InvalidArgument` (a ValueError) for what cannot be described, `PolicyError` for sums that are too
-    large, before anything is sent, and `RoundAborted` where too few sites survive.
-    """
-    rows = _rows(sites)
-    columns = next(iter(rows.values())).columns
-    parts = tuple(float(part) for part in quantiles) if grid is not None else ()
-    if wrong := [part for part in parts if not 0.0 <= part <= 1.0]:
-        raise InvalidArgument(f"quantiles must be from 0 to 1, got {wrong[0]}")
-    if min_patients < 1:
-        raise InvalidArgument(f"min_patients must be 1 at least, got {min_patients}")
-    largest = max(len(one.features) for one in rows.values())
-    if max_patients is not None and largest > max_patients:
-        raise InvalidArgument(f"a site has {largest} patients, max_patients allows {max_patients}")
-    survey = Survey(
-        columns=len(columns),
-        sites=len(rows),
-        max_patients=1 << (largest - 1).bit_length() if max_patients is None else max_patients,
-        edges=None if grid is None else grid_edges(grid, columns),
-        correlation=correlation,
-        max_lanes=max_lanes,
-    )
-    if isinstance(aggregator, Aggregator):
-        return _described(survey, aggregator, rows, parts, min_patients, lose)
-    with _aggregator(aggregator, survey, across_rounds, tuple(rows)) as sums:
-        return _described(survey, sums, rows, parts, min_patients, lose)
-
-
-def _described(
-    survey: Survey,
-    aggregator: Aggregator,
-    rows: Mapping[str, Rows],
-    parts: Sequence[float],
-    min_patients: int,
-    lose: Losses | None,
-) -> Description:
-    survey = replace(survey, least_sites=aggregator.policy.min_cohort)
-    _check_losses(survey, lose or {})
-    sums: dict[str, Aggregate] = {}
-
-    def note(event: Event) -> None:
-        if isinstance(event, Summed):
-            sums[event.turn.stage.kind] = event.total
-
-    def losses(kind: str, _number: int) -> Mapping[str, Step]:
-        return (lose or {}).get(kind, {})
-
-    state = follow(survey.turns(), aggregator, rows, {}, lose=losses, keep=False, notify=note)
-    return told(survey, state, sums, next(iter(rows.values())).columns, parts, min_patients)
 
 
 def told(
@@ -271,82 +169,50 @@ def _why(survey: Survey, state: Arrays, place: int, min_patients: int) -> str:
     return f"fewer than {min_patients} patients have it"
 
 
-def _aggregator(
-    kind: str, survey: Survey, across_rounds: AcrossRounds, names: tuple[str, ...]
-) -> MaskedAggregator | PlainAggregator:
-    policy = survey.policy(across_rounds=across_rounds)
-    if kind == "masked":
-        return MaskedAggregator(policy, names)
-    if kind == "plain":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PlainSumWarning)  # it was asked for by name
-            return PlainAggregator(policy, names)
-    raise InvalidArgument(f'aggregator must be "masked", "plain" or an Aggregator, got {kind!r}')
-
-
-def _check_losses(survey: Survey, lose: Losses) -> None:
-    kinds = [stage.kind for stage in survey.stages()]
-    if unknown := sorted(set(lose) - set(kinds)):
-        raise InvalidArgument(f"lose names the sum {unknown[0]!r}, the sums are {kinds}")
-
-
-def _rows(sites: Mapping[str, SiteData]) -> dict[str, Rows]:
-    """Every site's rows, all with the same columns."""
-    if len(sites) < 3:
-        raise InvalidArgument(f"a secure sum needs three sites or more, got {len(sites)}")
-    given = {name: _site(name, sites[name]) for name in sorted(sites)}
-    columns = tuple(dict.fromkeys(column for one in given.values() for column in one.columns))
-    return {name: _widened(one, columns) for name, one in given.items()}
-
-
-def _site(name: str, data: SiteData) -> FeatureRows:
-    if hasattr(data, "to_numpy"):
-        matrix, columns = data, tuple(str(column) for column in data.columns)
-    elif isinstance(data, tuple) and len(data) == 2:
-        matrix, columns = data[0], tuple(str(column) for column in data[1])
-    elif hasattr(data, "features") and hasattr(data, "columns"):
-        matrix, columns = data.features, tuple(data.columns)
-    else:
-        raise InvalidArgument(f"site {name!r} must be rows, a pair (matrix, columns) or a DataFrame")
-    features = _numbers(name, matrix, columns)
-    if features.ndim != 2 or features.shape[1] != len(columns):
-        raise InvalidArgument(
-            f"site {name!r} has {len(columns)} columns and features of shape {features.shape}"
+def noised(
+    survey: Survey,
+    state: Arrays,
+    sums: Mapping[str, Aggregate],
+    columns: tuple[str, ...],
+    parts: Sequence[float],
+    privacy: Guarantee | None,
+) -> Description:
+    """What a private description told: noise stands for the small-count rule, and may drown a feature."""
+    count = state["count"]
+    enough = (count >= 2.0) & (count > 2.0 * state["count_deviation"])
+    names = ("patients", "count", "missing", "mean", "variance", "bins", "correlation")
+    description = Description(
+        columns=columns,
+        sites=sums["description"].survivors,
+        patients=float(state["patients"][0]),
+        min_patients=1,
+        holders=np.full(len(columns), np.nan),
+        count=count,
+        missing=state["patients"][0] - count,
+        mean=np.where(enough, state["mean"], np.nan),
+        variance=np.where(enough, state["variance"], np.nan),
+        withheld={name: "noise drowns it" for name, tells in zip(columns, enough, strict=True) if not tells},
+        deviations={name: state[f"{name}_deviation"] for name in names if f"{name}_deviation" in state},
+        privacy=privacy,
+        sums=sums,
+        state=state,
+    )
+    if survey.histograms is not None:
+        bins, sigma = survey.histograms.of_features(state), float(state["bins_deviation"][0])
+        quantiles = {part: tuple(noised_quantile(*one, part, sigma) for one in bins) for part in parts}
+        description = replace(
+            description,
+            histograms=tuple(Histogram.of_bins(*one, 1) for one in bins),
+            quantiles=quantiles,
         )
-    if len(set(columns)) < len(columns) or not columns:
-        raise InvalidArgument(f"site {name!r}: columns must be distinct names, one at least")
-    if not len(features):
-        raise InvalidArgument(f"site {name!r} has no patients")
-    return FeatureRows(name, features, columns)
-
-
-def _numbers(name: str, matrix: Any, columns: tuple[str, ...]) -> Matrix:
-    try:
-        if hasattr(matrix, "to_numpy"):
-            return np.asarray(matrix.to_numpy(dtype=np.float64, na_value=np.nan))
-        return np.asarray(matrix, dtype=np.float64)
-    except (TypeError, ValueError):
-        table = np.asarray(matrix, dtype=object)
-    if table.ndim == 2:
-        for place, column in enumerate(table.T):
-            for cell in column:
-                try:
-                    float(np.nan if cell is None else cell)
-                except (TypeError, ValueError):
-                    where = columns[place] if place < len(columns) else place
-                    raise InvalidArgument(
-                        f"site {name!r}, column {where!r} is not numeric: it holds {cell!r}"
-                    ) from None
-    raise InvalidArgument(f"site {name!r}: the features must be numbers, shape (patients, columns)")
-
-
-def _widened(one: FeatureRows, columns: tuple[str, ...]) -> FeatureRows:
-    if one.columns == columns:
-        return one
-    features = np.full((len(one.features), len(columns)), np.nan)
-    places = {name: place for place, name in enumerate(columns)}
-    features[:, [places[name] for name in one.columns]] = one.features
-    return FeatureRows(one.name, features, columns)
+    if "correlation" in state:
+        own = np.eye(len(columns), dtype=np.bool_)
+        description = replace(
+            description,
+            correlation=np.where(own, 1.0, as_matrix(state["correlation"])),
+            pairs=np.where(own, np.diag(count), as_matrix(state["pairs"])),
+        )
+    return description
 
 
 def _number(value: float) -> str:

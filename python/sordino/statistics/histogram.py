@@ -17,20 +17,22 @@ from math import ceil, inf, nan
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sordino.aggregation.base import Aggregate, Contribution
 from sordino.course.arrays import Arrays
 from sordino.course.rows import Rows
 from sordino.errors import InvalidArgument
-from sordino.models.model import Vector
+from sordino.models.model import Matrix, Vector
 from sordino.protocol.policy import Block, Question
 from sordino.statistics.presence import Asked
 
-Grid: TypeAlias = int | Sequence[float] | Mapping[str, Sequence[float]]
-"""Edges of the bins for all features or for each by name, increasing; or the number of equal bins from four
-units below the public centre to four above."""
+Indices: TypeAlias = NDArray[np.intp]
 
-_UNITS = 4.0
+Grid: TypeAlias = int | Sequence[float] | Mapping[str, Sequence[float]]
+"""Edges of the bins for all features or for each by name, increasing; or the number of equal bins from below
+the public centre to above it."""
+
 MAX_BINS = 100_000
 
 
@@ -68,12 +70,14 @@ class Histograms(Asked):
     """Sum of the counts in each bin.
 
     edges   of every feature's bins, or their number, from `grid_edges`
+    reach   of equal bins to both sides of the centre, in units
 
     State: `edges`, all features' edges one after another, and `bins`, their counts likewise, two more than
     edges less one each: under the first edge, from each edge to before the next, from the last edge on.
     """
 
     edges: tuple[tuple[float, ...], ...] | int = 64
+    reach: float = 4.0
 
     kind = "histograms"
     reads = ("held", "centre", "unit")
@@ -85,16 +89,21 @@ class Histograms(Asked):
             return (self.edges + 1,) * self.columns
         return tuple(len(edges) for edges in self.edges)
 
+    @property
+    def lanes(self) -> int:
+        """How many bins all features have."""
+        return sum(self.sizes) + self.columns
+
     def grid(self, known: Arrays) -> list[Vector]:
         """Each feature's edges."""
         if isinstance(self.edges, int):
-            steps = np.linspace(-_UNITS, _UNITS, self.edges + 1)
+            steps = np.linspace(-self.reach, self.reach, self.edges + 1)
             return list(known["centre"][:, np.newaxis] + known["unit"][:, np.newaxis] * steps)
         return [np.array(edges) for edges in self.edges]
 
     def blocks(self) -> tuple[Block, ...]:
         """A lane for each bin."""
-        return (self.counts("bins", sum(self.sizes) + self.columns, self.max_patients),)
+        return (self.counts("bins", self.lanes, self.max_patients),)
 
     def question(self) -> Question:
         """The bins alone."""
@@ -102,22 +111,25 @@ class Histograms(Asked):
 
     def contribute(self, site: Rows, known: Arrays) -> Contribution:
         """The site's counts."""
-        return Contribution({"bins": np.concatenate(self.counted(site, known))})
+        counts = np.zeros(self.lanes)
+        _, places = self._places(self.values(site, known), known)
+        np.add.at(counts, places, 1.0)
+        return Contribution({"bins": counts})
 
-    def counted(self, site: Rows, known: Arrays) -> list[Vector]:
-        """The site's counts, by feature."""
-        return [
-            np.bincount(places, minlength=len(edges) + 1).astype(np.float64)
-            for places, edges in zip(self.places(site, known), self.grid(known), strict=True)
-        ]
+    def one_hot(self, values: Matrix, known: Arrays) -> NDArray[np.float32]:
+        """A row for each patient, with a one in the bin of each present value, shape (patients, lanes)."""
+        rows = np.zeros((len(values), self.lanes), np.float32)
+        rows[self._places(values, known)] = 1.0
+        return rows
 
-    def places(self, site: Rows, known: Arrays) -> list[Vector]:
-        """For each feature the bin of every present value, from 0 for `under` on."""
-        values = self.values(site, known)
-        return [
-            np.searchsorted(edges, column[~np.isnan(column)], side="right")
-            for column, edges in zip(values.T, self.grid(known), strict=True)
-        ]
+    def _places(self, values: Matrix, known: Arrays) -> tuple[Indices, Indices]:
+        """The patients of all present values, and the lanes that these are counted in."""
+        places, first = np.full(values.shape, -1), 0
+        for at, edges in enumerate(self.grid(known)):
+            places[:, at] = first + np.searchsorted(edges, values[:, at], side="right")
+            first += len(edges) + 1
+        patients, features = np.nonzero(~np.isnan(values))
+        return patients, places[patients, features]
 
     def advance(self, state: Arrays, total: Aggregate) -> Arrays:
         """Sets `edges` and `bins`."""
@@ -187,6 +199,32 @@ class Histogram:
             return Quantile(high if np.isinf(low) and not np.isinf(high) else low, low, high)
         inside = (rank - 0.5 - below[cell]) / self.counts[cell]
         return Quantile(low + (high - low) * min(max(float(inside), 0.0), 1.0), low, high)
+
+
+def noised_quantile(edges: Vector, bins: Vector, part: float, deviation: float) -> Quantile:
+    """The quantile from counts with noise of this standard deviation, between the edges where it may lie.
+
+    An edge may be below the quantile unless the counts up to it exceed their part of all counts by two
+    deviations of that difference, sqrt(j (1 - part)^2 + (bins - j) part^2) times that of one count; it may be
+    above in the same way.
+    """
+    outer, number = np.concatenate([[-inf], edges, [inf]]), np.arange(1.0, len(bins))
+    total = float(bins.sum())
+    if not total > 0.0:
+        return Quantile(nan, nan, nan)
+    excess = np.cumsum(bins)[:-1] - part * total  # at every edge
+    doubt = 2.0 * deviation * np.sqrt(number * (1.0 - part) ** 2 + (len(bins) - number) * part**2)
+    below, above = np.flatnonzero(excess < -doubt), np.flatnonzero(excess > doubt)
+    # The last edge that is surely below, and the first above that: noise makes no order of its own.
+    first = int(below[-1]) + 1 if len(below) else 0
+    above = above[above >= first]
+    last = int(above[0]) + 1 if len(above) else len(outer) - 1
+    low, high = float(outer[first]), float(outer[last])
+    cell = first + int(np.argmax(np.append(excess[first : last - 1] >= 0.0, True)))
+    value = float(np.mean(outer[cell : cell + 2]))
+    if np.isinf(value):
+        value = float(outer[cell + 1] if cell == 0 else outer[cell])
+    return Quantile(value, low, high)
 
 
 def outer_bounds(edges: Vector, bins: Vector, least: float) -> tuple[float, float]:

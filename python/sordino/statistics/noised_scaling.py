@@ -86,6 +86,7 @@ class PrivateMeans(_Sum):
         """Each patient's features, in their units."""
         with np.errstate(over="ignore", invalid="ignore"):
             rows = np.clip((site.features - known["centre"]) / known["unit"], -1.0, 1.0)
+        rows[np.isnan(rows)] = 0.0  # a missing value counts as the centre: the others of the row still count
         return self.answering.answer(self.kind, self.parts, {"mean": rows})
 
     def advance(self, state: Arrays, total: Aggregate) -> Arrays:
@@ -122,14 +123,14 @@ class Spreads(_Sum):
 
 
 def _votes(values: Matrix) -> NDArray[Any]:
-    """Ones where a value votes, float32 of shape (patients, columns * bins); NaN votes for the lowest bin."""
+    """Ones where a value votes, float32 of shape (patients, columns * bins); a missing value has no vote."""
     patients, columns = values.shape
     with np.errstate(divide="ignore", invalid="ignore"):
         # frexp is exact where log2 may round up to the next power.
         exponent = np.where(np.isfinite(values) & (values != 0.0), np.frexp(values)[1] - 1, LOWEST)
     place = np.clip(exponent, LOWEST, HIGHEST - 1) - LOWEST
     votes = np.zeros((patients, columns, _BINS), np.float32)
-    np.put_along_axis(votes, place[:, :, np.newaxis], 1.0, axis=2)
+    np.put_along_axis(votes, place[:, :, np.newaxis], ~np.isnan(values)[:, :, np.newaxis], axis=2)
     return votes.reshape(patients, columns * _BINS)
 
 

@@ -30,6 +30,8 @@ features = "all others"      # or a list of columns: ["mean radius", "mean textu
 [[sites]]
 name = "north"
 path = "north.csv"
+# attributes = { region = "north", beds = 400 }  # if rounds leave sites out, does that go with one of these?
+# share_performance = false  # how well the model does on this site's own patients is told to all
 
 [[sites]]
 name = "east"
@@ -63,7 +65,13 @@ fraction = 0.2               # of each class at every site; or ids = ["P017", "P
 # draw = "class"             # as many of each class; or "patient", each by chance, as always with [privacy]
 # seed = 0
 # repeats = 1                # splits to train and test on; three or more give intervals
+# min_subgroup = 10          # the fewest held-out patients with which a subgroup is told
 # bins = 100                 # of the histograms that the AUC is made from
+
+# How well the model does for some of the patients, and for others:
+# [[subgroups]]
+# column = "sex"
+# levels = ["f", "m"]        # or ranges of a number: edges = [50, 70]
 
 [policy]
 # Without noise the guarantee holds for one sum. "freeze": every sum is over the same sites, and a round that

@@ -46,6 +46,12 @@ def run(
     key = prepared.training.outcome.headline
     name = "AUC" if key == "auc" else key.replace("_", " ")
     _tell(f"test {name}, from secure sums", found["secure_sums"].get(f"test_{key}"))
+    told = msgspec.json.decode((out / "sites.json").read_bytes())
+    for name, site in told["sites"].items():
+        if site["left_out"]:
+            typer.echo(f"  {name} was left out of {site['left_out']} of {told['rounds']} rounds of training")
+    for warning in told["warnings"]:
+        tell_warning(warning)
     if privacy := found.get("privacy"):
         typer.echo(
             f"  privacy of one {privacy['unit']}: epsilon {privacy['epsilon']:.4g} at delta "

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sordino.models.model import Matrix, Vector
 
 
@@ -14,6 +17,7 @@ class Site:
     features, target            float64 of shapes (patients, columns) and (patients,), target in {0, 1}
     test_features, test_target  the same for the held-out patients; None if there are none
     columns                     names of the features, for messages
+    test_groups                 bool of shape (held-out patients, cells): the subgroups that each is in
     """
 
     name: str
@@ -22,6 +26,7 @@ class Site:
     columns: tuple[str, ...]
     test_features: Matrix | None = None
     test_target: Vector | None = None
+    test_groups: NDArray[np.bool_] | None = None
 
     def __repr__(self) -> str:
         return f"Site({self.name!r})"

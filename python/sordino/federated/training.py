@@ -20,9 +20,11 @@ from sordino.federated.private.averaging import LocalTraining, UpdateAveraging
 from sordino.federated.private.clipping import ClipRule
 from sordino.federated.private.descent import Descent
 from sordino.federated.private.evaluation import PrivateEvaluation
+from sordino.federated.private.subgroups import PrivateSubgroups
 from sordino.federated.site import Site
 from sordino.federated.study.outcomes.classes import TwoClasses
 from sordino.federated.study.outcomes.outcome import Outcome
+from sordino.federated.subgroups import SubgroupEvaluation, Subgroups, SubgroupSizes
 from sordino.models.logistic import Logistic
 from sordino.models.model import Model, classifier, convex
 from sordino.protocol.noise import Noise
@@ -45,6 +47,7 @@ class Training:
     learner              the model; None for `Logistic` over these columns
     outcome              what is predicted, which says how a model is tested
     bins                 histogram bins of the evaluation on held-out patients; None for no evaluation
+    subgroups            cells of held-out patients that are evaluated by themselves
     private              the terms of a private training; None for one without noise
     noise                by kind of question, once it is planned
     The rest is as in `FedAvg` and `Logistic`.
@@ -66,6 +69,7 @@ class Training:
     learner: Model | None = None
     outcome: Outcome = field(default_factory=TwoClasses)
     bins: int | None = None
+    subgroups: Subgroups | None = None
     private: PrivateTerms | None = None
     noise: Mapping[str, Noise] = field(default_factory=dict)
 
@@ -128,14 +132,13 @@ class Training:
             stages.append((curvature, 1))
         stages.append((self.fedavg, self.rounds))
         if self.bins is not None:
-            stages.append(
-                (
-                    self.outcome.evaluation(
-                        self.model, bins=self.bins, sites=self.sites, max_patients=self.max_patients
-                    ),
-                    1,
-                )
+            test = self.outcome.evaluation(
+                self.model, bins=self.bins, sites=self.sites, max_patients=self.max_patients
             )
+            stages.append((test, 1))
+            if self.subgroups is not None:
+                stages.append((SubgroupSizes(self.subgroups, self.max_patients), 1))
+                stages.append((SubgroupEvaluation(self.subgroups, test), 1))
         return tuple(stages)
 
     def turns(self) -> tuple[Turn, ...]:
@@ -151,6 +154,7 @@ class Training:
         if self.private is None:
             return ()
         terms, statistics = self.private, self._statistics(self.private)
+        tests = self._tests(terms)
         local = self.local_steps if terms.unit == "patient-local" else 1
         return (
             *(
@@ -163,7 +167,7 @@ class Training:
                 sampling_rate=terms.sampling_rate,
                 local_steps=local,
             ),
-            *(Demand(stage.question(), repeats, terms.evaluation_share) for stage, _ in self._tests(terms)),
+            *(Demand(stage.question(), repeats, terms.evaluation_share / len(tests)) for stage, _ in tests),
         )
 
     def initial(self) -> Arrays:
@@ -197,4 +201,7 @@ class Training:
     def _tests(self, terms: PrivateTerms) -> tuple[tuple[Stage[Site], int], ...]:
         if self.bins is None:
             return ()
-        return ((PrivateEvaluation(classifier(self.model), self._answering(terms), self.bins), 1),)
+        test = PrivateEvaluation(classifier(self.model), self._answering(terms), self.bins)
+        if self.subgroups is None:
+            return ((test, 1),)
+        return ((test, 1), (PrivateSubgroups(self.subgroups, test), 1))

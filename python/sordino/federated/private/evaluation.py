@@ -7,8 +7,10 @@ without bias, and the standard deviation that the noise gives it is told.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
+from typing import Protocol
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from sordino.aggregation.base import Aggregate, Contribution
 from sordino.course.answer import Answering, Part
 from sordino.course.arrays import Arrays
 from sordino.federated.site import Site
-from sordino.models.model import Classifier, Vector
+from sordino.models.model import Classifier, Matrix, Vector
 from sordino.protocol.policy import Question
 from sordino.statistics.scaling import standardised
 
@@ -47,6 +49,10 @@ class PrivateEvaluation:
 
     def contribute(self, site: Site, known: Arrays) -> Contribution:
         """A row for each held-out patient, none if the site holds nobody out."""
+        return self.answering.answer(self.kind, self.parts, {"counts": self.rows(site, known)})
+
+    def rows(self, site: Site, known: Arrays) -> Matrix:
+        """1 in the lane of each held-out patient, shape (patients, 2 * bins)."""
         rows = np.zeros((0, 2 * self.bins))
         if site.test_features is not None and site.test_target is not None and len(site.test_target):
             with np.errstate(over="ignore", invalid="ignore"):
@@ -55,12 +61,12 @@ class PrivateEvaluation:
             place = np.minimum((probability * self.bins).astype(np.int64), self.bins - 1)
             rows = np.zeros((len(place), 2 * self.bins))
             rows[np.arange(len(place)), np.where(site.test_target == 1.0, place, place + self.bins)] = 1.0
-        return self.answering.answer(self.kind, self.parts, {"counts": rows})
+        return rows
 
     def advance(self, state: Arrays, total: Aggregate) -> Arrays:
         """Keeps the two histograms, and how much noise is on them."""
         positives, negatives = np.split(total.sums["counts"], 2)
-        deviation = self._deviation(total)
+        deviation = count_deviation(self.answering, self, total)
         return {
             **state,
             "positives": positives,
@@ -68,13 +74,29 @@ class PrivateEvaluation:
             "counts_deviation": np.array([deviation]),
         }
 
-    def _deviation(self, total: Aggregate) -> float:
-        scale = self.question().blocks[0].scale
-        if self.answering.unit != "patient-local":
-            return total.noise / scale
-        # Each site's own: its multiplier times the joint norm of a row and a count of a quarter.
-        local = self.answering.planned(self.kind).local_sigma
-        return local * sqrt(len(total.survivors) * (1.0 + 1.0 / 16.0))
+
+class Counting(Protocol):
+    """A stage whose first block holds counts."""
+
+    @property
+    def kind(self) -> str:
+        """As `Stage`."""
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """As `Answering.question` takes them."""
+
+    def question(self) -> Question:
+        """As `Stage`."""
+
+
+def count_deviation(answering: Answering, stage: Counting, total: Aggregate) -> float:
+    """Standard deviation of the noise on each count of a sum."""
+    if answering.unit != "patient-local":
+        return total.noise / stage.question().blocks[0].scale
+    # Each site's own: its multiplier times the joint norm of a row and a count of a quarter.
+    local = answering.planned(stage.kind).local_sigma * stage.parts[0].clip
+    return local * sqrt(len(total.survivors) * (1.0 + 1.0 / 16.0))
 
 
 def noised_area(positives: Vector, negatives: Vector, deviation: float) -> tuple[float, float]:

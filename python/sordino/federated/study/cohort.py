@@ -9,21 +9,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sordino.errors import ConfigError
 from sordino.federated.study.file import StudyFile
 from sordino.federated.study.schema import Schema
+from sordino.federated.study.subgroup_table import memberships
 from sordino.federated.study.table import SHOWN, Table, read_table
 from sordino.models.model import Matrix, Vector
 
 
 @dataclass(frozen=True, repr=False)
 class Patients:
-    """One site's rows: ids, features float64 (patients, columns), target as `Outcome` has it."""
+    """One site's rows: ids, features float64 (patients, columns), target as `Outcome` has it.
+
+    groups   the cells of [[subgroups]] that each is in, bool (patients, cells)
+    """
 
     ids: tuple[str, ...]
     features: Matrix
     target: Vector
+    groups: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,7 +73,8 @@ def examine_cohort(
     if faults:
         return None, faults
     faults += _overall_faults(study, sites)
-    schema = Schema(features, study.model.outcome.coding(study.data))
+    cells = tuple((part.column, part.cells) for part in study.subgroups)
+    schema = Schema(features, study.model.outcome.coding(study.data), cells)
     schemas = {name: _own_schema(study, schema, table).digest for name, table in tables.items()}
     return Cohort(schema, sites, schemas, tuple(_warnings(study, sites))), faults
 
@@ -126,17 +133,14 @@ def _features(study: StudyFile, table: Table) -> tuple[str, ...]:
     """The study's features, in its own order, or in the order of the first site's columns."""
     if isinstance(study.data.features, list):
         return tuple(study.data.features)
-    taken = {*_special(study), study.data.site_column, *study.data.exclude}
+    parted = (table.column for table in study.subgroups)
+    taken = {*study.special.values(), *parted, *study.data.exclude}
     return tuple(name for name in table.header if name not in taken)
 
 
-def _special(study: StudyFile) -> tuple[str, ...]:
-    """Columns that are no features: the id, and what is predicted."""
-    return (study.data.id, *study.model.outcome.keys(study.data).values())
-
-
 def _header_faults(study: StudyFile, features: tuple[str, ...], table: Table) -> list[str]:
-    wanted = (*_special(study), *features)
+    own = [column for key, column in study.special.items() if key != "data.site_column"]
+    wanted = dict.fromkeys((*own, *features, *(part.column for part in study.subgroups)))
     missing = [name for name in wanted if name not in table.header]
     faults = [_no_column(table, name) for name in missing[:SHOWN]]
     if len(missing) > SHOWN:
@@ -184,7 +188,7 @@ def _patients(study: StudyFile, features: tuple[str, ...], table: Table, faults:
         faults.append(
             f"{table.path}: a site has more than policy.max_patients = {study.policy.max_patients} rows"
         )
-    return Patients(tuple(ids), values, target)
+    return Patients(tuple(ids), values, target, memberships(study.subgroups, table))
 
 
 def _overall_faults(study: StudyFile, sites: Mapping[str, Patients]) -> list[str]:

@@ -28,6 +28,8 @@ class Checkpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     results   what the finished repeats came to
     sums      sums made so far, and how many of them were compared with a plain one
     epsilons  of a private study, after each of them
+    left_out  by site and kind of question, the sums that were made without it
+    reports   each site's own performance in the finished repeats, which is for that site
     """
 
     study: bytes
@@ -41,6 +43,8 @@ class Checkpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     compared: int = 0
     equal: int = 0
     epsilons: list[float] = []
+    left_out: dict[str, dict[str, list[int]]] = {}
+    reports: dict[str, list[dict[str, Any] | None]] = {}
 
     def arrays(self) -> dict[str, Any]:
         """The state, unpacked."""
@@ -113,6 +117,12 @@ class RunDirectory:
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint in one step."""
         write_durably(self.private / "checkpoint", msgspec.msgpack.encode(checkpoint))
+
+    def write_report(self, site: str, content: Mapping[str, Any]) -> None:
+        """Write a site's own report into a folder that only its owner may read."""
+        (self.out / "sites" / site).mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self.write_json(f"sites/{site}/report.json", content)
+        path.chmod(0o600)
 
     def write_json(self, name: str, content: Mapping[str, Any] | Struct) -> Path:
         """Write `content` to `name` in one step, indented."""

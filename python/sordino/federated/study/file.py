@@ -37,6 +37,7 @@ from sordino.federated.study.keys import (
     Switch,
 )
 from sordino.federated.study.privacy_table import PrivacyTable, privacy_faults
+from sordino.federated.study.subgroup_table import SubgroupTable, subgroup_faults
 from sordino.protocol.policy import AcrossRounds
 
 ModelTable: TypeAlias = LogisticFamily
@@ -64,10 +65,14 @@ class Data(Struct, frozen=True, kw_only=True):
 
 
 class SiteEntry(Struct, frozen=True, kw_only=True):
-    """One [[sites]]: its name, and its file if each site has its own."""
+    """One [[sites]]: its name, its file if each site has its own, and what is publicly known of it."""
 
     name: PlainName
     path: FilePath | None = None
+    attributes: Annotated[
+        dict[str, str | bool | int | float], Meta(description="a table of texts, numbers, true or false")
+    ] = {}
+    share_performance: Switch = False
 
 
 class TrainingTable(Struct, frozen=True, kw_only=True, tag_field="algorithm", tag="fedavg"):
@@ -93,6 +98,7 @@ class HeldOutTable(Struct, frozen=True, kw_only=True):
     seed: Seed = 0
     repeats: Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")] = 1
     bins: Annotated[int, Meta(ge=2, le=100_000, description="a whole number from 2 to 100,000")] | None = None
+    min_subgroup: Annotated[int, Meta(ge=3, le=1_000_000, description="a whole number from 3 on")] = 10
 
 
 class PolicyTable(Struct, frozen=True, kw_only=True):
@@ -144,6 +150,7 @@ class StudyFile(Struct, frozen=True, kw_only=True):
     model: ModelTable = LogisticFamily()
     training: TrainingTable = TrainingTable()
     test: HeldOutTable | None = None
+    subgroups: list[SubgroupTable] = []
     dropouts: list[Dropout] = []
     simulation: SimulationTable = SimulationTable()
 
@@ -151,6 +158,14 @@ class StudyFile(Struct, frozen=True, kw_only=True):
     def site_names(self) -> tuple[str, ...]:
         """The roster, sorted."""
         return tuple(sorted(site.name for site in self.sites))
+
+    @property
+    def special(self) -> Mapping[str, str]:
+        """The columns that are never features, by the keys that name them."""
+        special = {"data.id": self.data.id, **self.model.outcome.keys(self.data)}
+        if self.data.site_column is not None:
+            special["data.site_column"] = self.data.site_column
+        return special
 
     @property
     def bins(self) -> int | None:
@@ -338,9 +353,7 @@ def _site_faults(study: StudyFile) -> list[str]:
 
 def _column_faults(study: StudyFile) -> list[str]:
     data, faults = study.data, []
-    special = {"data.id": data.id, **study.model.outcome.keys(data)}
-    if data.site_column is not None:
-        special["data.site_column"] = data.site_column
+    special = study.special
     columns = list(special.values())
     for column in sorted({column for column in columns if columns.count(column) > 1}):
         keys = [key for key, value in special.items() if value == column]
@@ -355,7 +368,7 @@ def _column_faults(study: StudyFile) -> list[str]:
                 faults.append(f"'data.features' holds {column!r}, which is the column of {key!r}")
         both = sorted(set(data.features) & set(data.exclude))
         faults += [f"{name!r} is in both 'data.features' and 'data.exclude'" for name in both]
-    return faults + study.model.outcome.faults(data)
+    return faults + study.model.outcome.faults(data) + subgroup_faults(study, special)
 
 
 def _test_faults(study: StudyFile) -> list[str]:

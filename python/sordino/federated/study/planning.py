@@ -110,7 +110,9 @@ def _plan(study: StudyFile, cohort: Cohort, rates: Rates | None) -> Plan:
     patients = dict.fromkeys(times, trained)
     if study.test is not None:
         named = 0 if study.test.ids is None else len(study.test.ids)
-        patients[stages[-1][0].kind] = max(everybody - trained, named, 1.0)
+        kinds = [stage.kind for stage, _ in stages]
+        for kind in kinds[kinds.index(training.trainer.kind) + 1 :]:
+            patients[kind] = max(everybody - trained, named, 1.0)
     return plan_study(
         policy,
         times if private is None else private.times,

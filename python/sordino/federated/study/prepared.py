@@ -19,6 +19,7 @@ from sordino.federated.study.cohort import Cohort, examine_cohort
 from sordino.federated.study.file import StudyFile, examine_study
 from sordino.federated.study.privacy_table import range_faults, sample_faults
 from sordino.federated.study.split import drawn, drawn_apart, named
+from sordino.federated.study.subgroup_table import subgroups_of
 from sordino.federated.training import Training
 from sordino.protocol.encoding import digest
 from sordino.protocol.policy import MAX_ROUNDS, Policy, plan_policy
@@ -45,6 +46,8 @@ class Prepared:
             rows.update(msgspec.msgpack.encode([name, patients.ids, patients.features.shape]))
             rows.update(np.ascontiguousarray(patients.features).tobytes())
             rows.update(np.ascontiguousarray(patients.target).tobytes())
+            if patients.groups is not None:
+                rows.update(patients.groups.tobytes())
         return digest("study", msgspec.json.encode(self.study), self.policy.digest, rows.digest())
 
     def sites(self, repeat: int) -> Mapping[str, Site]:
@@ -70,6 +73,7 @@ class Prepared:
                 columns=self.cohort.schema.features,
                 test_features=patients.features[held_out],
                 test_target=patients.target[held_out],
+                test_groups=None if patients.groups is None else patients.groups[held_out],
             )
         return split
 
@@ -167,6 +171,7 @@ def _training(study: StudyFile, columns: int, features: tuple[str, ...] | None) 
         wanted_bits=study.policy.fraction_bits,
         seed=study.training.seed,
         bins=study.bins,
+        subgroups=subgroups_of(study),
         private=None if study.privacy is None else study.privacy.terms(rounds, features),
     )
 

@@ -87,6 +87,12 @@ def privacy_faults(study: StudyFile) -> list[str]:
             "'test.draw' is 'class', by which one patient moves others between training and test: with "
             '[privacy] it is "patient" or left out'
         )
+    faults += [
+        f"'sites.share_performance' of {site.name!r} gives out figures without noise, which does not go with "
+        "[privacy]"
+        for site in study.sites
+        if site.share_performance
+    ]
     if table.unit == "patient" and study.training.local_steps != 1:
         faults.append(
             f"'training.local_steps' is {study.training.local_steps}, with 'privacy.unit' = \"patient\" each "

@@ -10,6 +10,8 @@ import numpy as np
 
 from sordino.course.arrays import Arrays
 from sordino.federated.site import Site
+from sordino.federated.study.outcomes.outcome import Outcome
+from sordino.federated.subgroups import Subgroups, cell_state
 from sordino.federated.training import Training
 from sordino.models.model import Matrix, Vector
 from sordino.statistics.scaling import standardised
@@ -27,7 +29,9 @@ def repeat_results(
     outcome = training.outcome
     # A loss by round would be one more lane for everyone's noise: a private training has none.
     losses = {} if training.private else {"train_loss_by_round": state["losses"].tolist()}
-    tested = {} if training.bins is None else {"test": outcome.tested(state)}
+    tested: dict[str, Any] = {} if training.bins is None else {"test": outcome.tested(state)}
+    if training.bins is not None and training.subgroups is not None:
+        tested["subgroups"] = _by_subgroup(outcome, training.subgroups, state)
     results: dict[str, Any] = {"secure_sums": {**losses, **tested}}
     if not pooled:
         return results
@@ -96,7 +100,7 @@ def metrics(
             )
     if simulation:
         content["simulation"] = {"note": POOLED_NOTE, **simulation}
-    found: dict[str, Any] = _without_nan(content)
+    found: dict[str, Any] = without_nan(content)
     return found
 
 
@@ -112,6 +116,22 @@ def interval(values: Sequence[float]) -> dict[str, float]:
 
     half = float(stdtrit(len(values) - 1, 0.975) * np.std(values, ddof=1) / math.sqrt(len(values)))
     return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def _by_subgroup(outcome: Outcome, subgroups: Subgroups, state: Arrays) -> list[dict[str, Any]]:
+    """The metrics of every cell, or that it is withheld since too few patients are in it.
+
+    A cell that lost patients between the two sums is withheld too.
+    """
+    found: list[dict[str, Any]] = []
+    for cell, (column, name) in enumerate(subgroups.names):
+        entry: dict[str, Any] = {"column": column, "cell": name}
+        tested = outcome.tested(own) if (own := cell_state(state, cell)) else {}
+        if tested.get("patients", 0) >= subgroups.minimum:
+            found.append({**entry, **tested})
+        elif state["subgroup_sizes"][cell] > 0.0:
+            found.append({**entry, "withheld": f"too few patients: {subgroups.minimum} are needed"})
+    return found
 
 
 def _own_scaler(training: Training, features: Matrix) -> Arrays:
@@ -134,13 +154,13 @@ def _together(sites: Mapping[str, Site], *, held_out: bool) -> tuple[Matrix, Vec
     return np.concatenate(features), np.concatenate(target)
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """JSON has no NaN: null stands for a metric that is not defined."""
     match value:
         case dict():
-            return {key: _without_nan(part) for key, part in value.items()}
+            return {key: without_nan(part) for key, part in value.items()}
         case list():
-            return [_without_nan(part) for part in value]
+            return [without_nan(part) for part in value]
         case float() if math.isnan(value):
             return None
         case _:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,7 +23,8 @@ from sordino.federated.study.directory import Checkpoint, RunDirectory
 from sordino.federated.study.families.stored import ScalerValues, StoredModel
 from sordino.federated.study.model_file import ModelFile
 from sordino.federated.study.prepared import Prepared
-from sordino.federated.study.results import metrics, repeat_results
+from sordino.federated.study.results import metrics, repeat_results, without_nan
+from sordino.federated.study.site_reports import missed, own_performance, participation, shared
 from sordino.federated.study.spending import Spending
 from sordino.federated.study.transcript import Transcript
 from sordino.privacy.accountant import Guarantee
@@ -46,7 +48,7 @@ Watcher: TypeAlias = Callable[[Progress], None]
 
 
 def run_study(prepared: Prepared, out: Path, *, watch: Watcher = lambda _: None) -> bool:
-    """Train, test and write model.json, metrics.json and transcript.jsonl to `out`; go on where a run ended.
+    """Train, test and write the results to `out`, each site's own report too; go on where a run ended.
 
     Returns whether there was anything left to do. Raises `StateError` if `out` belongs to another study,
     `RoundAborted` if a sum fails again and again or a private study's budget has no room for the next one,
@@ -58,7 +60,7 @@ def run_study(prepared: Prepared, out: Path, *, watch: Watcher = lambda _: None)
         if checkpoint is None:
             checkpoint = Checkpoint(study=prepared.digest)
             directory.save(checkpoint)
-        written = all((out / name).exists() for name in ("model.json", "metrics.json"))
+        written = all((out / name).exists() for name in ("model.json", "sites.json", "metrics.json"))
         if checkpoint.repeat == prepared.study.repeats and written:
             return False
         with Transcript(out / "transcript.jsonl") as transcript:
@@ -83,6 +85,7 @@ class _Run:
         self._prepared, self._directory, self._transcript = prepared, directory, transcript
         self._checkpoint, self._watch = checkpoint, watch
         self._turns = prepared.training.turns()
+        self._times = Counter(turn.stage.kind for turn in self._turns)
         self._spending = None if prepared.privacy is None else Spending(prepared.privacy)
         self._spent: Guarantee | None = None
         self._aggregator: MaskedAggregator | None = None
@@ -113,8 +116,19 @@ class _Run:
         )
         if self._spending is not None and self._spent is not None:
             found["privacy"] = self._spending.report(self._spent, done.epsilons)
+        self._write_reports()
         # Last, since its presence says that the run is over.
         self._directory.write_json("metrics.json", {**_heading(self._prepared), **found})
+
+    def _write_reports(self) -> None:
+        """To everybody how often each site was left out, to each site how well the model does there."""
+        study, done = self._prepared.study, self._checkpoint
+        told = participation(study, self._prepared.training, done.left_out)
+        heading = _heading(self._prepared)
+        self._directory.write_json("sites.json", {**heading, **told, **shared(study, done.reports)})
+        for name, own in told["sites"].items():
+            report = {**heading, "site": name, **own, "own_performance": done.reports[name]}
+            self._directory.write_report(name, report)
 
     def _train(self, aggregator: Aggregator) -> None:
         study, start = self._prepared.study, self._checkpoint
@@ -140,6 +154,13 @@ class _Run:
             position=0,
             state=b"",
             results=[*start.results, results],
+            reports={
+                name: [
+                    *start.reports.get(name, []),
+                    without_nan(own_performance(self._prepared.training, site, state)),
+                ]
+                for name, site in sites.items()
+            },
             model=model,
         )
         self._directory.save(self._checkpoint)
@@ -168,6 +189,12 @@ class _Run:
                 sums=now.sums + 1,
                 compared=now.compared + int(compare),
                 equal=now.equal + int(equal is True),
+                left_out=missed(
+                    now.left_out,
+                    self._prepared.study.site_names,
+                    event,
+                    made_before=now.repeat * self._times[event.turn.stage.kind],
+                ),
                 epsilons=now.epsilons if self._spent is None else [*now.epsilons, self._spent.epsilon],
             )
             self._directory.save(now)

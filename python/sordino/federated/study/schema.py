@@ -13,12 +13,14 @@ class Schema:
 
     features  names of the features, in the order of the model's coefficients; each is a float64
     coding    what is predicted: its columns and what stands in them, as `Outcome.coding` says it
+    subgroups columns by which held-out patients are parted, and the cells in the order of their lanes
     """
 
     features: tuple[str, ...]
     coding: tuple[object, ...]
+    subgroups: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def digest(self) -> bytes:
-        """Hash over names, their order, the type of every feature and the coding of the target, 32 bytes."""
-        return digest("feature-schema", self.features, "float64", *self.coding)
+        """Hash over all of it and the type of every feature, 32 bytes."""
+        return digest("feature-schema", self.features, "float64", *self.coding, *self.subgroups)

@@ -94,6 +94,15 @@ def test_unknown_key_is_named_with_the_nearest_valid_one(tmp_path, changes, said
         ({"more": "[[sites]]\nname = 'a b'\npath = 'e.csv'"}, "'sites[5].name' is 'a b'"),
         ({"more": "[[sites]]\nname = 'far'"}, "no 'path' for the sites far"),
         ({"names": ("a", "b")}, "'sites' has 2 entries"),
+        ({"more": "[[subgroups]]\ncolumn = 'sex'"}, "'subgroups[1]' needs one of 'levels' and 'edges'"),
+        ({"more": "[[subgroups]]\ncolumn = 'target'\nlevels = [1]"}, "is the column of 'data.target'"),
+        ({"more": "[[subgroups]]\ncolumn = 'sex'\nlevels = ['f', 'f']"}, "must name labels, each once"),
+        ({"more": "[[subgroups]]\ncolumn = 'sex'\nlevels = ['other']"}, "each once and none 'other'"),
+        ({"more": "[[subgroups]]\ncolumn = 'age'\nedges = [70, 50]"}, "must hold rising numbers"),
+        (
+            {"more": "[[subgroups]]\ncolumn = 'a'\nedges = [1]\n[[subgroups]]\ncolumn = 'a'\nedges = [2]"},
+            "'subgroups[2].column' is 'a', which is parted already",
+        ),
     ],
 )
 def test_what_a_value_may_be_is_said(tmp_path, changes, said):
@@ -160,6 +169,7 @@ def tables() -> dict[str, dict[str, object]]:
         "model": file.ModelTable,
         "training": file.TrainingTable,
         "test": file.HeldOutTable,
+        "subgroups": file.SubgroupTable,
         "policy": file.PolicyTable,
         "privacy": PrivacyTable,
         "dropouts": file.Dropout,
@@ -194,13 +204,14 @@ def test_template_shows_every_key_with_its_default():
         text = line.removeprefix("# ")
         if heading := re.fullmatch(r"\[+([a-z]+)\]+", text):
             at = heading.group(1)
-        elif pair := re.match(r"([a-z0-9_]+) = (\S+|\"[^\"]*\"|\[[^\]]*\])\s*(#|$)", text):
+        elif pair := re.match(r"([a-z0-9_]+) = (\S+|\"[^\"]*\"|\[[^\]]*\]|\{[^}]*\})\s*(#|$)", text):
             value = msgspec.toml.decode(f"v = {pair.group(2)}")["v"]
             shown.setdefault(at, {})[pair.group(1)] = (value, line.startswith("#"))
     for at, defaults in tables().items():
         named = {name for name in defaults if name not in tables()} - {
             "ids",
             "rotate",
+            "edges",
         }  # in a remark beside another
         assert set(shown[at]) == named, at
         for name, (value, commented) in shown[at].items():

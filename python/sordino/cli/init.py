@@ -46,8 +46,9 @@ name = "west"
 path = "west.csv"
 
 [model]
-type = "logistic"
-# l2 = 0.01                  # penalty (l2 / 2) ||coefficients||^2 on the mean log loss
+type = "logistic"            # or "linear", where the target is a number
+# l2 = 0.01                  # penalty (l2 / 2) ||coefficients||^2 on the mean loss
+# l1 = 0.0                   # penalty l1 ||coefficients||_1 on it
 # standardise = true         # mean and standard deviation of each feature, by secure sums
 
 [training]

@@ -43,8 +43,7 @@ def run(
         return
     found = msgspec.json.decode((out / "metrics.json").read_bytes())
     typer.echo(f"{prepared.study.name}: {found['secure_sums']['made']} secure sums made; results in {out}")
-    key = prepared.training.outcome.headline
-    name = "AUC" if key == "auc" else key.replace("_", " ")
+    key, name = prepared.training.outcome.headline, prepared.training.outcome.title
     _tell(f"test {name}, from secure sums", found["secure_sums"].get(f"test_{key}"))
     told = msgspec.json.decode((out / "sites.json").read_bytes())
     for name, site in told["sites"].items():

@@ -25,6 +25,7 @@ from sordino.federated.site import Site
 from sordino.federated.study.outcomes.classes import TwoClasses
 from sordino.federated.study.outcomes.outcome import Outcome
 from sordino.federated.subgroups import SubgroupEvaluation, Subgroups, SubgroupSizes
+from sordino.federated.target_scaling import OnScaledTarget
 from sordino.models.logistic import Logistic
 from sordino.models.model import Model, classifier, convex
 from sordino.protocol.noise import Noise
@@ -121,6 +122,8 @@ class Training:
         if self.standardise:
             bounds = self.columns, self.sites, self.max_patients
             stages += [(Units(*bounds), 1), (Means(*bounds), 1), (Variances(*bounds), 1)]
+        scaling = self.outcome.scaling(sites=self.sites, max_patients=self.max_patients)
+        stages += [(stage, 1) for stage in scaling]
         if self.learning_rate is None:
             curvature = Curvature(
                 convex(self.model),
@@ -130,7 +133,7 @@ class Training:
                 max_patients=self.max_patients,
             )
             stages.append((curvature, 1))
-        stages.append((self.fedavg, self.rounds))
+        stages.append((OnScaledTarget(self.fedavg) if scaling else self.fedavg, self.rounds))
         if self.bins is not None:
             test = self.outcome.evaluation(
                 self.model, bins=self.bins, sites=self.sites, max_patients=self.max_patients

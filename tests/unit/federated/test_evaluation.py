@@ -79,7 +79,7 @@ def test_interval_is_students():
 
 def test_scaler_of_the_pooled_rows_leaves_a_constant_feature_at_zero():
     features = np.column_stack([np.full(10, 0.1), np.arange(10.0)])
-    known = _own_scaler(Training(columns=2, sites=4, max_patients=100), features)
+    known = _own_scaler(Training(columns=2, sites=4, max_patients=100), features, np.zeros(10))
     scaled = standardised(features, known)
     np.testing.assert_array_equal(scaled[:, 0], 0.0)
     np.testing.assert_allclose(scaled[:, 1].std(), 1.0)

@@ -19,6 +19,7 @@ from msgspec import Meta, Struct, inspect
 
 from sordino.aggregation.base import Step
 from sordino.errors import ConfigError
+from sordino.federated.study.families.linear import LinearFamily
 from sordino.federated.study.families.logistic import LogisticFamily
 from sordino.federated.study.keys import (
     Column,
@@ -40,7 +41,7 @@ from sordino.federated.study.privacy_table import PrivacyTable, privacy_faults
 from sordino.federated.study.subgroup_table import SubgroupTable, subgroup_faults
 from sordino.protocol.policy import AcrossRounds
 
-ModelTable: TypeAlias = LogisticFamily
+ModelTable: TypeAlias = LogisticFamily | LinearFamily
 """Table [model], by its `type`."""
 Kin: TypeAlias = Mapping[str, type[Struct]]
 

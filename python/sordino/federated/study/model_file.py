@@ -8,9 +8,10 @@ from typing import TypeAlias
 import msgspec
 
 from sordino.errors import ConfigError
+from sordino.federated.study.families.linear import LinearFile
 from sordino.federated.study.families.logistic import LogisticFile
 
-ModelFile: TypeAlias = LogisticFile
+ModelFile: TypeAlias = LogisticFile | LinearFile
 
 
 def read_model(path: Path) -> ModelFile:

@@ -37,13 +37,14 @@ def repeat_results(
         return results
     model = training.model
     features, target = _together(sites, held_out=False)
-    known = _own_scaler(training, features)
-    optimum = model.fit(standardised(features, known), target)
+    known = _own_scaler(training, features, target)
+    trained_on = outcome.trained_on(target, known)
+    optimum = model.fit(standardised(features, known), trained_on)
     simulation: dict[str, Any] = {
         "train_objective_federated": model.objective(
-            state["parameters"], standardised(features, state), target
+            state["parameters"], standardised(features, state), outcome.trained_on(target, state)
         ),
-        "train_objective_pooled": model.objective(optimum, standardised(features, known), target),
+        "train_objective_pooled": model.objective(optimum, standardised(features, known), trained_on),
     }
     if training.bins is not None:
         test, truth = _together(sites, held_out=True)
@@ -51,7 +52,8 @@ def repeat_results(
             ("federated", state["parameters"], state),
             ("pooled", optimum, known),
         ]:
-            score = outcome.score(model, parameters, standardised(test, scaler), truth)
+            truly = outcome.trained_on(truth, scaler)
+            score = outcome.score(model, parameters, standardised(test, scaler), truly)
             simulation[f"test_{outcome.headline}_{which}"] = score
     return {**results, "simulation": simulation}
 
@@ -63,14 +65,16 @@ def alone(training: Training, sites: Mapping[str, Site]) -> dict[str, float]:
     publish no such table.
     """
     test, truth = _together(sites, held_out=True)
-    scores = {}
+    outcome, scores = training.outcome, {}
     for name, site in sites.items():
-        if training.outcome.doubt(site.target):
+        if outcome.doubt(site.target):
             scores[name] = float("nan")
             continue
-        known = _own_scaler(training, site.features)
-        parameters = training.model.fit(standardised(site.features, known), site.target)
-        scores[name] = training.outcome.score(training.model, parameters, standardised(test, known), truth)
+        known = _own_scaler(training, site.features, site.target)
+        trained_on = outcome.trained_on(site.target, known)
+        parameters = training.model.fit(standardised(site.features, known), trained_on)
+        truly = outcome.trained_on(truth, known)
+        scores[name] = outcome.score(training.model, parameters, standardised(test, known), truly)
     return scores
 
 
@@ -134,14 +138,15 @@ def _by_subgroup(outcome: Outcome, subgroups: Subgroups, state: Arrays) -> list[
     return found
 
 
-def _own_scaler(training: Training, features: Matrix) -> Arrays:
-    """Mean and standard deviation of these rows, if the study standardises."""
+def _own_scaler(training: Training, features: Matrix, target: Vector) -> Arrays:
+    """Mean and standard deviation of these rows, if the study standardises, and what the target needs."""
+    known = training.outcome.own_scaler(target)
     if not training.standardise:
-        return {}
+        return known
     # By its range: rounding gives a constant such as 0.1 a deviation of 1e-17.
     constant = features.min(axis=0) == features.max(axis=0)
     mean = np.where(constant, features[0], features.mean(axis=0))
-    return {"mean": mean, "scale": np.where(constant, 1.0, features.std(axis=0))}
+    return {**known, "mean": mean, "scale": np.where(constant, 1.0, features.std(axis=0))}
 
 
 def _together(sites: Mapping[str, Site], *, held_out: bool) -> tuple[Matrix, Vector]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import get_args
 
 import msgspec
 import pytest
@@ -21,10 +22,11 @@ ANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthChe
 TABLES = [
     file.Data,
     file.SiteEntry,
-    file.ModelTable,
+    *get_args(file.ModelTable),
     file.TrainingTable,
     file.HeldOutTable,
     file.PolicyTable,
+    file.SubgroupTable,
     file.Dropout,
     file.SimulationTable,
 ]
@@ -35,7 +37,10 @@ VALUES = st.recursive(
     max_leaves=4,
 )
 KEYS = st.sampled_from(
-    sorted(field.name for table in (file.StudyFile, *TABLES) for field in msgspec.structs.fields(table))
+    sorted(
+        {field.name for table in (file.StudyFile, *TABLES) for field in msgspec.structs.fields(table)}
+        | {"type", "algorithm"}
+    )
 )
 
 

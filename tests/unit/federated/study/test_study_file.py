@@ -67,6 +67,8 @@ def test_unknown_key_is_named_with_the_nearest_valid_one(tmp_path, changes, said
         ({"more": "[model]\nl2 = -1"}, "'model.l2' is -1, allowed is a number from 0 on"),
         ({"more": "[model]\nl2 = inf"}, "'model.l2' is inf"),
         ({"more": '[model]\ntype = "forest"'}, "'model.type' is 'forest', allowed is \"logistic\""),
+        ({"more": "[model]\ntype = 3"}, "'model.type' is 3, allowed is"),
+        ({"more": "[model]\ntype = 'linear'", "data": "classes = [1, 2]"}, "here the target is a number"),
         ({"more": "dropouts = 3"}, "policy.dropouts"),
         ({"data": "classes = [0, 1, 2]"}, "'data.classes' is [0, 1, 2], allowed is two labels"),
         ({"data": "classes = ['a', 'a']"}, "names one label twice"),
@@ -180,8 +182,8 @@ def tables() -> dict[str, dict[str, object]]:
         for struct in get_args(kind) or (kind,):
             config = struct.__struct_config__
             tag = {config.tag_field: config.tag} if config.tag_field else {}
-            found.setdefault(key, {}).update(tag)
-            found[key] |= {one.name: one.default for one in msgspec.structs.fields(struct)}
+            own = tag | {one.name: one.default for one in msgspec.structs.fields(struct)}
+            found[key] = own | found.get(key, {})
     return found
 
 

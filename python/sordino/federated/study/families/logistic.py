@@ -27,6 +27,7 @@ class LogisticFile(StoredModel, frozen=True, kw_only=True, forbid_unknown_fields
     """
 
     l2: float
+    l1: float = 0.0
     target: str
     classes: tuple[str, str]
     coefficients: list[float]
@@ -45,13 +46,14 @@ class LogisticFile(StoredModel, frozen=True, kw_only=True, forbid_unknown_fields
     def predicted(self, features: Matrix) -> Matrix:
         """The probability of `classes[1]`."""
         parameters = np.array([*self.coefficients, self.intercept])
-        return Logistic(len(self.features), self.l2).probability(parameters, features)[:, np.newaxis]
+        return Logistic(len(self.features)).probability(parameters, features)[:, np.newaxis]
 
 
 class LogisticFamily(Struct, frozen=True, kw_only=True, tag_field="type", tag="logistic"):
     """Table [model] with type = "logistic"."""
 
     l2: Penalty = 0.01
+    l1: Penalty = 0.0
     standardise: Switch = True
 
     outcome: ClassVar[TwoClasses] = TwoClasses()
@@ -59,7 +61,7 @@ class LogisticFamily(Struct, frozen=True, kw_only=True, tag_field="type", tag="l
 
     def model(self, columns: int) -> Logistic:
         """See `Family`."""
-        return Logistic(columns, self.l2)
+        return Logistic(columns, self.l2, self.l1)
 
     def stored(self, state: Arrays, data: Data, common: Mapping[str, Any]) -> LogisticFile:
         """See `Family`."""
@@ -67,6 +69,7 @@ class LogisticFamily(Struct, frozen=True, kw_only=True, tag_field="type", tag="l
         return LogisticFile(
             **common,
             l2=self.l2,
+            l1=self.l1,
             target=data.target,
             classes=(str(data.classes[0]), str(data.classes[1])),
             coefficients=parameters[:-1].tolist(),

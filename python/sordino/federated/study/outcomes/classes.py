@@ -14,7 +14,7 @@ from sordino.course.stage import Stage
 from sordino.federated.evaluation import Evaluation, area_under_curve
 from sordino.federated.private.evaluation import noised_area
 from sordino.federated.site import Site
-from sordino.federated.study.outcomes.outcome import Metrics
+from sordino.federated.study.outcomes.outcome import Metrics, Unscaled
 from sordino.federated.study.table import SHOWN, Table
 from sordino.models.model import Matrix, Model, Vector, classifier
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from sordino.federated.study.file import Data
 
 
-class TwoClasses:
+class TwoClasses(Unscaled):
     """Column `data.target` with the labels `data.classes`, coded 0 and 1."""
 
-    headline = "auc"
+    headline, title = "auc", "AUC"
 
     def keys(self, data: Data) -> Mapping[str, str]:
         """See `Outcome`."""

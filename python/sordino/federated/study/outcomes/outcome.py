@@ -28,6 +28,10 @@ class Outcome(Protocol):
     def headline(self) -> str:
         """Name of the one metric, in `tested` and of `score`, that a run is told by."""
 
+    @property
+    def title(self) -> str:
+        """The headline as it is written for a reader."""
+
     def keys(self, data: Data) -> Mapping[str, str]:
         """The keys of [data] that name its columns, and the columns."""
 
@@ -49,6 +53,15 @@ class Outcome(Protocol):
     def coding(self, data: Data) -> tuple[object, ...]:
         """What every site has to agree on, as `sordino.protocol.encoding` takes it."""
 
+    def scaling(self, *, sites: int, max_patients: int) -> tuple[Stage[Site], ...]:
+        """The secure sums that bring the target to the scale on which the model is trained; none if it is."""
+
+    def trained_on(self, target: Vector, known: Arrays) -> Vector:
+        """The target on that scale."""
+
+    def own_scaler(self, target: Vector) -> Arrays:
+        """What `scaling` would set, from rows in one place."""
+
     def evaluation(self, model: Model, *, bins: int, sites: int, max_patients: int) -> Stage[Site]:
         """The secure sum that tests a model on the held-out patients."""
 
@@ -57,3 +70,22 @@ class Outcome(Protocol):
 
     def score(self, model: Model, parameters: Vector, features: Matrix, target: Vector) -> float:
         """The headline from rows in one place, which only a simulation has."""
+
+
+class Unscaled:
+    """The part of `Outcome` for targets that are trained on as they stand."""
+
+    def scaling(self, *, sites: int, max_patients: int) -> tuple[Stage[Site], ...]:
+        """No sums."""
+        del sites, max_patients
+        return ()
+
+    def trained_on(self, target: Vector, known: Arrays) -> Vector:
+        """The target itself."""
+        del known
+        return target
+
+    def own_scaler(self, target: Vector) -> Arrays:
+        """Nothing."""
+        del target
+        return {}

@@ -46,9 +46,12 @@ name = "west"
 path = "west.csv"
 
 [model]
-type = "logistic"            # or "linear", where the target is a number
+type = "logistic"            # or "mlp", a perceptron; "linear" and "mlp_number" where the target is a number
 # l2 = 0.01                  # penalty (l2 / 2) ||coefficients||^2 on the mean loss
 # l1 = 0.0                   # penalty l1 ||coefficients||_1 on it
+# hidden = [16]              # of a perceptron: units of each hidden layer, and these two
+# activation = "relu"
+# seed = 0
 # standardise = true         # mean and standard deviation of each feature, by secure sums
 
 [training]

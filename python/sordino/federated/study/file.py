@@ -21,6 +21,7 @@ from sordino.aggregation.base import Step
 from sordino.errors import ConfigError
 from sordino.federated.study.families.linear import LinearFamily
 from sordino.federated.study.families.logistic import LogisticFamily
+from sordino.federated.study.families.perceptron import NumberPerceptronFamily, PerceptronFamily
 from sordino.federated.study.keys import (
     Column,
     Columns,
@@ -41,7 +42,7 @@ from sordino.federated.study.privacy_table import PrivacyTable, privacy_faults
 from sordino.federated.study.subgroup_table import SubgroupTable, subgroup_faults
 from sordino.protocol.policy import AcrossRounds
 
-ModelTable: TypeAlias = LogisticFamily | LinearFamily
+ModelTable: TypeAlias = LogisticFamily | LinearFamily | PerceptronFamily | NumberPerceptronFamily
 """Table [model], by its `type`."""
 Kin: TypeAlias = Mapping[str, type[Struct]]
 
@@ -318,6 +319,7 @@ def _contradictions(study: StudyFile) -> list[str]:
     return [
         *_site_faults(study),
         *_column_faults(study),
+        *_training_faults(study),
         *_test_faults(study),
         *_dropout_faults(study),
         *privacy_faults(study),
@@ -370,6 +372,13 @@ def _column_faults(study: StudyFile) -> list[str]:
         both = sorted(set(data.features) & set(data.exclude))
         faults += [f"{name!r} is in both 'data.features' and 'data.exclude'" for name in both]
     return faults + study.model.outcome.faults(data) + subgroup_faults(study, special)
+
+
+def _training_faults(study: StudyFile) -> list[str]:
+    if study.training.learning_rate == "auto" and not study.model.has_auto_rate:
+        why = "this 'model.type' has no safe one that a sum could find; 0.1 is a fair start"
+        return [f"'training.learning_rate' is to be stated: {why}"]
+    return []
 
 
 def _test_faults(study: StudyFile) -> list[str]:

@@ -10,8 +10,9 @@ import msgspec
 from sordino.errors import ConfigError
 from sordino.federated.study.families.linear import LinearFile
 from sordino.federated.study.families.logistic import LogisticFile
+from sordino.federated.study.families.perceptron import NumberPerceptronFile, PerceptronFile
 
-ModelFile: TypeAlias = LogisticFile | LinearFile
+ModelFile: TypeAlias = LogisticFile | LinearFile | PerceptronFile | NumberPerceptronFile
 
 
 def read_model(path: Path) -> ModelFile:

@@ -72,7 +72,7 @@ def privacy_faults(study: StudyFile) -> list[str]:
         return ["'policy.across_rounds' is 'noise', which needs [privacy]"] if across == "noise" else []
     faults = []
     if not study.model.takes_noise:
-        faults.append("[privacy] does not go with this 'model.type', so far with \"logistic\" only")
+        faults.append("[privacy] does not go with this 'model.type': its target is no class")
     if across not in (None, "noise"):
         faults.append(f"'policy.across_rounds' is {across!r}, with [privacy] it is \"noise\" or left out")
     if study.training.batch_size is not None:

@@ -37,6 +37,10 @@ class Family(Protocol):
     def takes_noise(self) -> bool:
         """Whether it may be trained and tested with [privacy]."""
 
+    @property
+    def has_auto_rate(self) -> bool:
+        """Whether a safe learning rate follows from a secure sum."""
+
     def model(self, columns: int) -> Model:
         """The model over so many features."""
 

@@ -56,6 +56,7 @@ class LinearFamily(Struct, frozen=True, kw_only=True, tag_field="type", tag="lin
 
     outcome: ClassVar[Number] = Number()
     takes_noise: ClassVar[bool] = False
+    has_auto_rate: ClassVar[bool] = True
 
     def model(self, columns: int) -> Linear:
         """See `Family`."""

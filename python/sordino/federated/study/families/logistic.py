@@ -58,6 +58,7 @@ class LogisticFamily(Struct, frozen=True, kw_only=True, tag_field="type", tag="l
 
     outcome: ClassVar[TwoClasses] = TwoClasses()
     takes_noise: ClassVar[bool] = True
+    has_auto_rate: ClassVar[bool] = True
 
     def model(self, columns: int) -> Logistic:
         """See `Family`."""

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from sordino.cli import check, demo, init, keys, ledger, plan, predict, privacy, run
+from sordino.cli import check, demo, describe, init, keys, ledger, plan, predict, privacy, run
 from sordino.cli.app import app
 
-__all__ = ["app", "check", "demo", "init", "keys", "ledger", "main", "plan", "predict", "privacy", "run"]
+__all__ = [
+    "app",
+    "check",
+    "demo",
+    "describe",
+    "init",
+    "keys",
+    "ledger",
+    "main",
+    "plan",
+    "predict",
+    "privacy",
+    "run",
+]
 
 
 def main() -> None:

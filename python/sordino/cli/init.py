@@ -114,6 +114,16 @@ across_rounds = "freeze"
 # [simulation]
 # compare_pooled = false     # the same model on all rows in one place
 # compare_plain = false      # every sum once more without masks
+
+# What sordino describe tells of the features.
+# [description]
+# bins = 64                  # of every histogram
+# ranges = {}                # feature = [low, high], for all features: where the bins lie
+# quantiles = [0.25, 0.5, 0.75]
+# correlation = false        # of all pairs of features
+# min_patients = 5           # no cell is about fewer patients
+# epsilon = 1.0              # with [privacy]: what a description may cost, beside the run
+# delta = 1e-5
 """
 
 

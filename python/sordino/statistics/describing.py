@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from sordino.aggregation.base import Aggregate, Aggregator, Step
 from sordino.aggregation.masked import MaskedAggregator
@@ -47,6 +47,7 @@ def describe(
     private: PrivateTerms | None = None,
     directory: Path | None = None,
     lose: Losses | None = None,
+    **terms: Any,
 ) -> Description:
     """Describe the features of all sites by four secure sums, in this process.
 
@@ -60,7 +61,7 @@ def describe(
     correlation    whether every pair of features is correlated, 3 columns^2 numbers
     min_patients   k: neighbouring bins with fewer are merged, features with fewer withheld
     max_patients   public bound on the patients of a site; None for the next power of two above the largest
-    max_lanes      the most numbers that one sum may hold
+    max_lanes      the most numbers that a site may have to hold for a sum: with noise a row for each patient
     across_rounds  "freeze", all sums over the same survivors, which is the default without noise; "accept",
                    each over its own, see docs/statistics.md
     private        terms of a private description: every sum is noised and charged, and a budget of this
@@ -68,6 +69,7 @@ def describe(
     directory      where the simulated sites keep their keys and journals, so that budgets outlive this call
     lose           simulated losses, by kind of sum: "presence", "exponents", "centres", "description";
                    with noise "magnitudes", "private_means", "spreads", "description"
+    terms          of the policy, as in `plan_policy`: `min_cohort`, `colluders` and so on
 
     Raises `InvalidArgument` (a ValueError) for what cannot be described, `PolicyError` for sums that are too
     large, before anything is sent, and `RoundAborted` where too few sites survive or a budget is spent.
@@ -91,6 +93,8 @@ def describe(
         max_lanes=max_lanes,
         private=private,
     )
+    if private is not None:
+        survey.check_size(largest)  # a row of all numbers for each patient
     if unknown := sorted(set(lose or {}) - {stage.kind for stage in survey.stages()}):
         kinds = [stage.kind for stage in survey.stages()]
         raise InvalidArgument(f"lose names the sum {unknown[0]!r}, the sums are {kinds}")
@@ -114,7 +118,7 @@ def describe(
 
     if isinstance(aggregator, Aggregator):
         return described(aggregator)
-    with _sums(aggregator, survey, across_rounds, tuple(rows), directory) as made:
+    with _sums(aggregator, survey, across_rounds, tuple(rows), directory, terms) as made:
         return described(made)
 
 
@@ -137,17 +141,18 @@ def _sums(
     across_rounds: AcrossRounds | None,
     names: tuple[str, ...],
     directory: Path | None,
+    terms: Mapping[str, Any],
 ) -> MaskedAggregator | PlainAggregator:
     if kind not in ("masked", "plain"):
         raise InvalidArgument(f'aggregator must be "masked", "plain" or an Aggregator, got {kind!r}')
     if survey.private is not None:
         if kind == "plain":
             raise InvalidArgument("a private description needs masked sums: plain ones have no noise")
-        planned = survey.planned()
+        planned = survey.planned(**terms)
         return MaskedAggregator(
             planned.policy, names, directory=directory, guard=lambda _: BudgetGuard(planned.budget)
         )
-    policy = survey.policy(across_rounds=across_rounds or "freeze")
+    policy = survey.policy(across_rounds=across_rounds or "freeze", **terms)
     if kind == "masked":
         return MaskedAggregator(policy, names, directory=directory)
     with warnings.catch_warnings():

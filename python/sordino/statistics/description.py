@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+from msgspec.structs import asdict
 
 from sordino.aggregation.base import Aggregate
 from sordino.course.arrays import Arrays
@@ -14,6 +16,9 @@ from sordino.privacy.accountant import Guarantee
 from sordino.statistics.correlation import as_matrix
 from sordino.statistics.histogram import Histogram, Quantile, noised_quantile, outer_bounds
 from sordino.statistics.survey import Survey
+
+_NUMBERS = ("holders", "count", "missing", "mean", "variance", "low", "high")
+"""Of each feature."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -93,6 +98,34 @@ class Description:
         notes = [f"{name}: {why}" for name, why in self.withheld.items()]
         heading = f"{self.patients:,.0f} patients of {len(self.sites)} sites: {', '.join(self.sites)}"
         return "\n".join([heading, *told, *notes])
+
+    def summary(self) -> dict[str, Any]:
+        """Everything that was told, as JSON may hold it: None for what is not known or not finite."""
+        features = []
+        numbers = {name: getattr(self, name) for name in _NUMBERS if getattr(self, name) is not None}
+        for place, name in enumerate(self.columns):
+            one: dict[str, Any] = {"name": name}
+            one |= {key: values[place] for key, values in numbers.items()}
+            one["quantiles"] = [
+                {"part": part, **each[place]._asdict()} for part, each in self.quantiles.items()
+            ]
+            if self.histograms is not None:
+                histogram = self.histograms[place]
+                one["histogram"] = {"edges": histogram.edges, "counts": histogram.counts}
+            features.append(one)
+        told = {
+            "sites": self.sites,
+            "patients": self.patients,
+            "min_patients": self.min_patients,
+            "features": features,
+            "correlation": self.correlation,
+            "pairs": self.pairs,
+            "withheld": self.withheld,
+            "deviations": self.deviations,
+            "privacy": None if self.privacy is None else asdict(self.privacy),
+        }
+        plain: dict[str, Any] = _plain(told)
+        return plain
 
     def _counted(self, value: float) -> str:
         return "-" if np.isnan(value) else f"{value:,.0f}"
@@ -213,6 +246,17 @@ def noised(
             pairs=np.where(own, np.diag(count), as_matrix(state["pairs"])),
         )
     return description
+
+
+def _plain(value: Any) -> Any:
+    """The same of what JSON knows."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value
 
 
 def _number(value: float) -> str:

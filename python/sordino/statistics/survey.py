@@ -38,7 +38,7 @@ class Survey:
     columns, sites, max_patients, least_sites   as in `sordino.statistics.presence.Asked`
     edges         of the histograms, from `grid_edges`; None for none
     correlation   whether every pair of features is correlated
-    max_lanes     the most numbers that a question may hold, with noise at most patients of a site
+    max_lanes     the most numbers that a site may have to hold for a question
     private       the terms of a private description: its unit, epsilon, delta, the share of the sums that
                   scale, and the public ranges of the features, to which values are clipped
     noise         by kind of question, once it is planned
@@ -67,12 +67,16 @@ class Survey:
             len(ranges) != self.columns or any(not -inf < low < high < inf for low, high in ranges)
         ):
             raise InvalidArgument("ranges must be (low, high) for every feature, low below high and finite")
-        lanes = self.lanes * (1 if self.private is None else self.max_patients)
-        if lanes > self.max_lanes:
-            size = ceil(lanes * 8 / 2**20)
-            rows = "" if self.private is None else f" for {self.max_patients:,} patients"
+        self.check_size()
+
+    def check_size(self, patients: int = 1) -> None:
+        """Raise `PolicyError` where the largest sum, or so many patients' rows of it, pass `max_lanes`."""
+        numbers = self.lanes * patients
+        if numbers > self.max_lanes:
+            size = ceil(numbers * 8 / 2**20)
+            rows = f" for each of {patients:,} patients" if patients > 1 else ""
             raise PolicyError(
-                f"the description asks {lanes:,} numbers in one sum{rows}, {size:,} MB at every site, and "
+                f"the description asks {self.lanes:,} numbers in one sum{rows}, {size:,} MB at a site, and "
                 f"max_lanes allows {self.max_lanes:,}: take fewer features or bins, or no correlation"
             )
 

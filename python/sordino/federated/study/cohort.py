@@ -79,6 +79,31 @@ def examine_cohort(
     return Cohort(schema, sites, schemas, tuple(_warnings(study, sites))), faults
 
 
+def read_features(
+    study: StudyFile, folder: Path, data: Path | None = None
+) -> dict[str, tuple[Matrix, tuple[str, ...]]]:
+    """Every site's features and their names, NaN where a value is missing, a site's own columns only.
+
+    Raises `ConfigError` with everything that is wrong; paths are those of `read_cohort`.
+    """
+    faults: list[str] = []
+    tables = _tables(study, folder, data, faults)
+    named = study.data.features if isinstance(study.data.features, list) else []
+    headers = {name for table in tables.values() for name in table.header}
+    if tables:
+        faults += [f"no site has the column {name!r}" for name in named if name not in headers]
+    faults += _exclude_faults(study, tables.values())
+    found = {}
+    for name, table in tables.items():
+        columns = tuple(one for one in _features(study, table) if one in table.header)
+        if not columns:
+            faults.append(f"{table.path}: no column is left as a feature")
+        found[name] = table.numbers(columns, faults, missing=True), columns
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return found
+
+
 def _tables(study: StudyFile, folder: Path, data: Path | None, faults: list[str]) -> dict[str, Table]:
     """One table a site, in the order of the study; without those that cannot be read."""
     if study.data.path is not None:

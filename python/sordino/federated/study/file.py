@@ -19,6 +19,7 @@ from msgspec import Meta, Struct, inspect
 
 from sordino.aggregation.base import Step
 from sordino.errors import ConfigError
+from sordino.federated.study.description_table import DescriptionTable, description_faults
 from sordino.federated.study.families.linear import LinearFamily
 from sordino.federated.study.families.logistic import LogisticFamily
 from sordino.federated.study.families.perceptron import NumberPerceptronFamily, PerceptronFamily
@@ -155,6 +156,7 @@ class StudyFile(Struct, frozen=True, kw_only=True):
     subgroups: list[SubgroupTable] = []
     dropouts: list[Dropout] = []
     simulation: SimulationTable = SimulationTable()
+    description: DescriptionTable = DescriptionTable()
 
     @property
     def site_names(self) -> tuple[str, ...]:
@@ -323,6 +325,7 @@ def _contradictions(study: StudyFile) -> list[str]:
         *_test_faults(study),
         *_dropout_faults(study),
         *privacy_faults(study),
+        *description_faults(study),
     ]
 
 

@@ -53,14 +53,19 @@ class Table:
             tuple(self.lines[place] for place in chosen),
         )
 
-    def numbers(self, columns: Sequence[str], faults: list[str]) -> Matrix:
-        """The columns as float64, shape (rows, columns); cells that are no numbers go to `faults`."""
+    def numbers(self, columns: Sequence[str], faults: list[str], *, missing: bool = False) -> Matrix:
+        """The columns as float64, shape (rows, columns); cells that are no numbers go to `faults`.
+
+        missing   whether a missing value is NaN, and no fault
+        """
         places = [self.header.index(name) for name in columns]
         values = np.zeros((len(self.rows), len(columns)))
         wrong = []
         for at, row in enumerate(self.rows):
             for to, place in enumerate(places):
                 number = _number(row[place])
+                if number is None and missing and row[place].strip().lower() in _MISSING:
+                    number = math.nan
                 if number is None:
                     wrong.append((self.lines[at], columns[to], row[place].strip()))
                 else:

@@ -176,6 +176,7 @@ def tables() -> dict[str, dict[str, object]]:
         "privacy": PrivacyTable,
         "dropouts": file.Dropout,
         "simulation": file.SimulationTable,
+        "description": file.DescriptionTable,
     }
     found: dict[str, dict[str, object]] = {}
     for key, kind in kinds.items():

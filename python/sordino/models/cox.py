@@ -221,7 +221,7 @@ class Cox:
     def _likelihood(
         self, parameters: Vector, features: Matrix, target: Vector, *, curvature: bool
     ) -> PartialLikelihood:
-        """On the exact grid, as if the largest x b were zero and none below -700, so that risks are numbers."""
+        """On the exact grid, as if the largest x b were zero, and none below -700: all risks are numbers."""
         time, event = survival_target(target)
         if not event.any():
             zeros = np.zeros((self.columns, self.columns))

@@ -98,6 +98,7 @@ def follow(
                 lost |= dict.fromkeys(late, "upload")
             try:
                 total = aggregator.aggregate(turn.stage.kind, question, answers.contributors(), lose=lost)
+                advanced = turn.stage.advance(state, total)
             except RoundAborted as error:
                 why = (
                     f"{error}; missed the deadline of {deadline:g} s: {', '.join(late)}"
@@ -109,7 +110,7 @@ def follow(
                     what = f"{turn.stage.kind} {turn.number} was aborted {ATTEMPTS} times"
                     raise RoundAborted(f"{what}, the last time since {why}", peers=error.peers) from None
                 continue
-            state = turn.stage.advance(state, total)
+            state = advanced
             notify(Summed(turn, place, state, total, question, answers.given, late, answers.work))
             break
     return state

@@ -38,7 +38,10 @@ class Stage(Protocol[SiteRows]):
         """
 
     def advance(self, state: Arrays, total: Aggregate) -> Arrays:
-        """The coordinator's next state; `state` itself is not changed."""
+        """The coordinator's next state; `state` itself is not changed.
+
+        Raises `RoundAborted` for a sum that lacks whom it cannot do without; it is then asked for again.
+        """
 
 
 def body(stage: Stage[Any], state: Arrays) -> bytes:

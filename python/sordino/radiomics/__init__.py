@@ -9,15 +9,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sordino.radiomics.extraction import Extracted, extract
+    from sordino.radiomics.scans import Failure
     from sordino.radiomics.settings import settings_hash
     from sordino.radiomics.table import settings_of
 
 _HOMES = {
+    "Extracted": "extraction",
+    "Failure": "scans",
+    "extract": "extraction",
     "settings_hash": "settings",
     "settings_of": "table",
 }
 
-__all__ = ["settings_hash", "settings_of"]
+__all__ = ["Extracted", "Failure", "extract", "settings_hash", "settings_of"]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,9 +18,12 @@ import warnings
 from collections.abc import Collection, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sordino.errors import ConfigError
+
+if TYPE_CHECKING:
+    from radiomics.featureextractor import RadiomicsFeatureExtractor
 
 Settings: TypeAlias = Mapping[str, Any]
 """PyRadiomics' parameters: tables `setting`, `imageType` and `featureClass`."""
@@ -124,6 +127,7 @@ def _parse(path: Path) -> Any:
 
 
 def _canonical(given: Any, where: str) -> dict[str, Any]:
+    from pykwalify.errors import SchemaError
     from radiomics import getFeatureClasses, getImageTypes, getParameterValidationFiles
     from radiomics.featureextractor import RadiomicsFeatureExtractor
     from ruamel.yaml import YAML
@@ -159,12 +163,34 @@ def _canonical(given: Any, where: str) -> dict[str, Any]:
     if own.get("binCount") is not None:
         del own["binWidth"]
     canonical = {
-        "setting": {key: value for key, value in own.items() if value is not None},
+        "setting": {key: own[key] for key in own if own[key] is not None or defaults.get(key) is not None},
         "imageType": {name: _ordered(images[name], rules) for name in sorted(images)},
         "featureClass": {name: sorted(set(features[name] or [])) for name in sorted(features)},
     }
-    _accepted(canonical, where)
+    quiet = [logging.getLogger(name) for name in ("pykwalify", "radiomics")]
+    before = [logger.level for logger in quiet]
+    for logger in quiet:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        extractor(canonical)
+    except SchemaError as error:
+        faults = [line.removeprefix(" - ") for line in error.msg.splitlines() if line.startswith(" - ")]
+        raise ConfigError(f"{where}: {'; '.join(faults) or error.msg}") from None
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{where}: {error}") from None
+    finally:
+        for logger, level in zip(quiet, before, strict=True):
+            logger.setLevel(level)
     return canonical
+
+
+def extractor(settings: dict[str, Any]) -> RadiomicsFeatureExtractor:
+    """PyRadiomics set up by canonical settings."""
+    from radiomics.featureextractor import RadiomicsFeatureExtractor
+
+    with warnings.catch_warnings():  # pykwalify loads PyRadiomics' rules by a deprecated call
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return RadiomicsFeatureExtractor(settings)
 
 
 def _table(given: Any, where: str) -> Mapping[str, Any]:
@@ -194,26 +220,3 @@ def _ordered(setting: Settings, rules: Settings) -> dict[str, Any]:
         return number(value, rule)
 
     return {key: canonical(setting[key], rules[key]) for key in sorted(setting)}
-
-
-def _accepted(settings: dict[str, Any], where: str) -> None:
-    """Have PyRadiomics judge the values; what it says about them is told in one line."""
-    from pykwalify.errors import SchemaError
-    from radiomics.featureextractor import RadiomicsFeatureExtractor
-
-    quiet = [logging.getLogger(name) for name in ("pykwalify", "radiomics")]
-    before = [logger.level for logger in quiet]
-    for logger in quiet:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():  # pykwalify loads PyRadiomics' rules by a deprecated call
-            warnings.simplefilter("ignore", DeprecationWarning)
-            RadiomicsFeatureExtractor(settings)
-    except SchemaError as error:
-        faults = [line.removeprefix(" - ") for line in error.msg.splitlines() if line.startswith(" - ")]
-        raise ConfigError(f"{where}: {'; '.join(faults) or error.msg}") from None
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{where}: {error}") from None
-    finally:
-        for logger, level in zip(quiet, before, strict=True):
-            logger.setLevel(level)

@@ -133,8 +133,8 @@ def test_the_hash_is_read_back_from_a_table(tmp_path):
     ("id,age\na,3\n", "has no column 'settings'"),
     ("id,settings\n", "has no row"),
     ("id,settings\na,\n", "has no row that says"),
-    ("id,settings\na,abc\nb,abd\n", r"different settings: abc \(line 2\), abd \(line 3\)"),
-    ("id,settings\na,abc\nb,\n", r"different settings: none \(line 3\), abc \(line 2\)"),
+    ("id,settings\na,abc\nb,abd\n", r"different settings: abc \(row 2\), abd \(row 3\)"),
+    ("id,settings\na,abc\nb,\n", r"different settings: none \(row 3\), abc \(row 2\)"),
 ])  # fmt: skip
 def test_a_table_that_was_not_extracted_in_one_way_is_refused(tmp_path, text, told):
     (tmp_path / "a.csv").write_text(text)

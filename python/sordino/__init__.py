@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sordino.aggregation.masked import MaskedAggregator
     from sordino.aggregation.plain import PlainAggregator
     from sordino.errors import LocalError, PeerError, SordinoError
+    from sordino.federated.combat_estimator import FederatedComBat
     from sordino.federated.estimator import FederatedLogisticRegression
     from sordino.protocol.policy import Block, Floor, Policy, Question, plan_policy
     from sordino.simulation import SecureSum, default_policy, secure_sum
@@ -23,6 +24,7 @@ _HOMES = {
     "Aggregator": "aggregation.base",
     "Block": "protocol.policy",
     "Contribution": "aggregation.base",
+    "FederatedComBat": "federated.combat_estimator",
     "FederatedLogisticRegression": "federated.estimator",
     "Floor": "protocol.policy",
     "LocalError": "errors",
@@ -43,6 +45,7 @@ __all__ = [
     "Aggregator",
     "Block",
     "Contribution",
+    "FederatedComBat",
     "FederatedLogisticRegression",
     "Floor",
     "LocalError",

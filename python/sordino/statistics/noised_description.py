@@ -108,7 +108,7 @@ class NoisedDescription:
         noise, patients_noise = self.deviations(total)
         patients = self.answering.patients(total)
         absent, first, second = np.split(total.sums["moments"], 3)
-        count = np.maximum(patients - absent, 1.0)
+        count = np.maximum(patients - absent, 1.0)  # to divide by; what is told is without bias
         sigma = noise["moments"]
         count_noise = sqrt(sigma**2 + patients_noise**2)
         mean, square = first / count, second / count + 0.5
@@ -124,7 +124,7 @@ class NoisedDescription:
             **state,
             "patients": np.array([patients]),
             "patients_deviation": np.array([patients_noise]),
-            "count": count,
+            "count": patients - absent,
             "count_deviation": np.full(self.columns, count_noise),
             "missing_deviation": np.full(self.columns, sigma),
             "mean": state["centre"] + unit * mean,

@@ -28,6 +28,8 @@ _WANTED_BITS = 24
 _APART = "its scale at this site and at all of them together differ a thousandfold; has one another unit?"
 _OFFSET = 2.0**-12
 """A feature far from zero is measured in units of at least this part of its mean, so that its mean fits."""
+_CONSTANT_OFFSET = 2.0**-8
+"""The same where a site sees no spread: sites that differ by as much as the mean must fit, squared."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,10 @@ class Units(_Moment):
         return Question(kind=self.kind, blocks=(exponents, present), max_weight=self.max_patients)
 
     def contribute(self, site: Rows, known: Arrays) -> Contribution:  # noqa: ARG002 (nothing is known yet)
-        """log2 of max(standard deviation, |mean| / 4096); absent where both are zero."""
+        """log2 of max(standard deviation, |mean| / 4096, or / 256 for a constant); absent where 0."""
         with np.errstate(over="ignore", invalid="ignore"):
-            spread = np.maximum(site.features.std(axis=0), np.abs(site.features.mean(axis=0)) * _OFFSET)
+            offset = np.where(np.ptp(site.features, axis=0) > 0.0, _OFFSET, _CONSTANT_OFFSET)
+            spread = np.maximum(site.features.std(axis=0), np.abs(site.features.mean(axis=0)) * offset)
         _within(site, spread, float(np.finfo(np.float64).max), "its values are too large to be squared")
         present = spread > 0.0
         exponent = np.log2(spread, out=np.zeros_like(spread), where=present)

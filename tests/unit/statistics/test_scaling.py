@@ -51,6 +51,15 @@ def test_small_spread_far_from_zero_does_not_cancel():
     np.testing.assert_allclose(state["scale"], features.std(axis=0), rtol=0.01)
 
 
+def test_feature_that_every_site_has_constant_but_each_another_is_scaled_like_any():
+    values = dict(zip(NAMES, [0.0, 1.0, 2.0, -1.0], strict=True))
+    sites = changed(hospitals(), lambda name, features: np.full_like(features, values[name]))
+    state = scaled(sites, 3)
+    features, _ = pooled(sites)
+    np.testing.assert_allclose(state["mean"], features.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(state["scale"], features.std(axis=0), rtol=1e-6)
+
+
 @pytest.mark.parametrize("constant", [0.0, 5e4, -3e-20])
 def test_constant_feature_is_left_unscaled(constant):
     sites = changed(hospitals(), lambda _, features: np.full_like(features, constant))

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from sordino.aggregation.plain import PlainAggregator
     from sordino.errors import LocalError, PeerError, SordinoError
     from sordino.federated.combat_estimator import FederatedComBat
-    from sordino.federated.estimator import FederatedLogisticRegression
+    from sordino.federated.estimators.linear import FederatedLinearRegression
+    from sordino.federated.estimators.logistic import FederatedLogisticRegression
+    from sordino.federated.estimators.perceptron import FederatedMLPClassifier
     from sordino.protocol.policy import Block, Floor, Policy, Question, plan_policy
     from sordino.simulation import SecureSum, default_policy, secure_sum
 
@@ -25,7 +27,9 @@ _HOMES = {
     "Block": "protocol.policy",
     "Contribution": "aggregation.base",
     "FederatedComBat": "federated.combat_estimator",
-    "FederatedLogisticRegression": "federated.estimator",
+    "FederatedLinearRegression": "federated.estimators.linear",
+    "FederatedLogisticRegression": "federated.estimators.logistic",
+    "FederatedMLPClassifier": "federated.estimators.perceptron",
     "Floor": "protocol.policy",
     "LocalError": "errors",
     "MaskedAggregator": "aggregation.masked",
@@ -46,7 +50,9 @@ __all__ = [
     "Block",
     "Contribution",
     "FederatedComBat",
+    "FederatedLinearRegression",
     "FederatedLogisticRegression",
+    "FederatedMLPClassifier",
     "Floor",
     "LocalError",
     "MaskedAggregator",

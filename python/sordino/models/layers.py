@@ -92,6 +92,10 @@ class Layers:
             gradients[:, start + weights : start + weights + delta.shape[1]] = delta
         return gradients
 
+    def parts(self, parameters: Vector) -> list[tuple[Matrix, Vector]]:
+        """Weights (inputs, outputs) and biases (outputs,) of each layer."""
+        return [(weights, biases) for _, weights, biases in self._layers(parameters)]
+
     def _layers(self, parameters: Vector) -> Iterator[tuple[int, Matrix, Vector]]:
         """For each layer its place in the vector, its weights and its biases."""
         start = 0

@@ -12,11 +12,19 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import sordino
 from hospitals import hospitals, pooled
 from sordino.errors import InvalidArgument
-from sordino.federated.estimator import FederatedLogisticRegression
+from sordino.federated.estimators.linear import FederatedLinearRegression
+from sordino.federated.estimators.logistic import FederatedLogisticRegression
+from sordino.federated.estimators.perceptron import FederatedMLPClassifier
 
 
 @pytest.mark.filterwarnings("default")  # scikit-learn's own checks warn of what they skip
-@parametrize_with_checks([FederatedLogisticRegression(aggregator="plain")])
+@parametrize_with_checks(
+    [
+        FederatedLogisticRegression(aggregator="plain"),
+        FederatedMLPClassifier(aggregator="plain"),
+        FederatedLinearRegression(aggregator="plain"),
+    ]
+)
 def test_scikit_learns_contract_is_kept(estimator, check):
     check(estimator)
 

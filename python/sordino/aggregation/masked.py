@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
-from math import sqrt
 from pathlib import Path
 
 from sordino import _core
@@ -17,30 +15,26 @@ from sordino.aggregation.base import (
     STEPS,
     Aggregate,
     Aggregator,
-    Contribution,
     Contributor,
     Step,
     Traffic,
     check_lose,
 )
-from sordino.aggregation.lanes import decode_sums
-from sordino.aggregation.private_lanes import encode_private
-from sordino.aggregation.vector import ONLY_EVERYONE, FixedPointVector
+from sordino.aggregation.ends import read_total, upload_contribution
+from sordino.aggregation.vector import ONLY_EVERYONE
 from sordino.errors import BudgetExceeded, InvalidArgument, PeerError, PolicyRefused, StateError
 from sordino.files.durable import write_durably
 from sordino.files.identity import read_identity, write_identity
 from sordino.files.journal import FileJournal
 from sordino.files.settings import read_roster, write_roster
 from sordino.privacy.guard import BudgetGuard
-from sordino.privacy.mechanisms import add_noise, noise_plan, take_off_surplus
-from sordino.protocol.coordinator import Coordinator, Fault, Request, Result
+from sordino.protocol.coordinator import Coordinator, Fault, Request
 from sordino.protocol.exchange import Ask, finish_round, set_up
 from sordino.protocol.journal import Journal, MemoryJournal, Reply
-from sordino.protocol.keys import Identity, Roster, draw_secret
+from sordino.protocol.keys import Identity, Roster
 from sordino.protocol.noise import Guard
 from sordino.protocol.policy import Floor, Policy
-from sordino.protocol.secret import SECRET_BYTES
-from sordino.protocol.site import DATASET, Site, Task
+from sordino.protocol.site import DATASET, Site
 
 SIMULATION_FLOOR = Floor(
     min_colluders=0,
@@ -158,13 +152,12 @@ class MaskedAggregator(Aggregator):
             result = finish_round(self._coordinator, self._ask, self._each)
         finally:
             self._save_coordinator()
-        noise = self._take_off_surplus(result)
-        sums, weights, integers = decode_sums(result.question, result.lanes, bits=self.policy.bits)
+        total = read_total(self.policy, result)
         return Aggregate(
             round=result.round,
-            sums=sums,
-            weights=weights,
-            integers=integers,
+            sums=total.sums,
+            weights=total.weights,
+            integers=total.integers,
             survivors=result.survivors,
             dropped={name: self._lose.get(name, "upload") for name in result.dropped},
             vanished=result.vanished,
@@ -173,7 +166,7 @@ class MaskedAggregator(Aggregator):
                 for name in result.participants
             },
             seconds=time.perf_counter() - started,
-            noise=noise,
+            noise=total.noise,
         )
 
     def close(self) -> None:
@@ -231,7 +224,10 @@ class MaskedAggregator(Aggregator):
         except (PeerError, StateError, BudgetExceeded) as error:
             answer = partial(_refuse, error)
         else:
-            answer = partial(self._upload, site, request, task, contribution)
+            groups = self._groups[name]
+            answer = partial(
+                upload_contribution, site, self.policy, request, task, contribution, groups=groups
+            )
         self._seconds[name] += time.perf_counter() - started
         return partial(self._deliver, site, request, answer)
 
@@ -249,36 +245,6 @@ class MaskedAggregator(Aggregator):
         self._received[site.name] += len(request.data) + len(request.body)
         self._sent[site.name] += len(reply.data) + len(reply.payload)
         return reply
-
-    def _upload(self, site: Site, request: Request, task: Task, contribution: Contribution) -> Reply:
-        groups = self._groups[site.name]
-        link = draw_secret(os.urandom) if self.policy.chain else None
-        noise = task.question.noise
-        if noise is None:
-            vector = FixedPointVector(task.question, contribution, groups=groups)
-            return site.upload(request.data, request.body, vector, link=link)
-        lanes = encode_private(
-            task.question,
-            contribution,
-            bits=self.policy.bits,
-            rounding_seed=os.urandom(SECRET_BYTES),
-            groups=groups,
-        )
-        if noise.sigma:
-            plan = noise_plan(self.policy, noise.sigma, len(task.participants))
-            base = os.urandom(SECRET_BYTES)
-            add_noise(lanes, plan, base, link.reveal() if link is not None else None)
-        return site.upload(request.data, request.body, lanes, link=link)
-
-    def _take_off_surplus(self, result: Result) -> float:
-        """Subtract what noise is more than planned, in place; give the standard deviation of the rest."""
-        noise = result.question.noise
-        if noise is None or not noise.sigma:
-            return 0.0
-        plan = noise_plan(self.policy, noise.sigma, len(result.participants))
-        take_off_surplus(result.lanes, plan, result.links.values(), len(result.dropped))
-        kept = plan.base**2 + sum(part**2 for part in plan.components[: len(result.dropped)])
-        return sqrt(len(result.survivors) * kept)
 
     # Files -----------------------------------------------------------------------------------------------
 

@@ -163,6 +163,12 @@ class Site:
                 case m.UploadRequest():
                     raise StateError("an upload request needs the site's vector: call `read` and `upload`")
 
+    def repeat(self, data: bytes) -> Reply | None:
+        """The answer that an identical request got already, payload included; None if it is a new one."""
+        wire.read_at_site(data, len(self._roster))
+        with self._journal.open() as book:
+            return self._stored(book, data)
+
     def read(self, data: bytes, body: bytes = b"") -> Task:
         """Check an upload request and say what it asks; nothing changes.
 

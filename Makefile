@@ -8,11 +8,12 @@
 # make consumer build the C++ library without Python, install it under build/, and use it from another project
 # make wheel    build, repair, install and try the wheel with every Python of PYTHONS that is here
 # make bench    every script of bench/ beside its peers, in .venv-bench; ONLY="masking shamir" runs these two
+# make engines  the tests of the adapters, in .venv-engines with Flower, NVFlare and TenSEAL
 # make native   the C++ library under sanitizers, valgrind and emulators, short: tests/native.mk has the targets
 # make format   rewrite sources in the project's format
 # make .venv    only the environment in .venv; edits of Python files take effect at once, and after edits of
 #               C++ files any of these targets builds what has changed
-# make clean    forget .venv, .venv-bench and build
+# make clean    forget .venv, .venv-bench, .venv-engines and build
 #
 # Needs Python 3.11 or newer with headers and venv, a C++20 compiler and make; the rest comes through pip.
 
@@ -23,6 +24,7 @@ PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 bin := .venv/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 bench_pip := .venv-bench/bin/python -m pip --disable-pip-version-check --quiet
+engines_pip := .venv-engines/bin/python -m pip --disable-pip-version-check --quiet
 native := CMakeLists.txt $(shell find cpp -type f)
 package := $(shell find python -name '*.py' -o -name '*.pyi')
 benches := $(patsubst bench/%.py,%,$(wildcard bench/[a-z]*.py))
@@ -34,11 +36,14 @@ sources := $(filter cpp/src/%.cpp,$(native))
 listed = $(bin)/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); \
   print(*($(1)), sep='\n')"
 
+# A comma inside an argument of a call is $(,).
+, := ,
+
 # $(call configure,FOLDER,OPTIONS): a CMake build with the environment's own tools.
 configure = $(bin)/cmake -S $(if $(3),$(3),.) -B $(1) -G Ninja --log-level=WARNING \
   -DCMAKE_MAKE_PROGRAM=$(abspath $(bin))/ninja $(2)
 
-.PHONY: demo test statistics long crash check consumer bench wheel format clean .venv
+.PHONY: demo test statistics long crash check consumer bench engines wheel format clean .venv
 
 .venv: .venv/.base
 
@@ -133,6 +138,25 @@ bench: .venv-bench/.sordino
 	$(bench_pip) check
 	@touch $@
 
+engines: .venv-engines/.sordino
+	FLWR_TELEMETRY_ENABLED=0 .venv-engines/bin/python -m pytest --numprocesses $(WORKERS) --dist loadscope \
+	  --durations 5 tests/engines
+
+# Engines pin what sordino leaves open, which also tries it at the lower end of its ranges.
+.venv-engines/.engines: .venv/.tools
+	@test -x .venv-engines/bin/python || $(bin)/python -m venv .venv-engines
+	@$(call listed,p['project']['dependencies'] + sum(map(p['project']['optional-dependencies'].get$(,) \
+	  'ckks flower nvflare test'.split())$(,) [])) > .venv-engines/engines.txt
+	$(engines_pip) install --requirement .venv-engines/engines.txt
+	@touch $@
+
+.venv-engines/.sordino: .venv-engines/.engines .venv/.base $(package)
+	rm -rf .venv-engines/wheel
+	$(pip) wheel --no-build-isolation --no-deps --wheel-dir .venv-engines/wheel .
+	$(engines_pip) install --force-reinstall --no-deps .venv-engines/wheel/*.whl
+	$(engines_pip) check
+	@touch $@
+
 wheel: .venv/.wheel .venv/.test .venv/.base
 	QUICK="$(QUICK)" $(bin)/python tests/wheels/build.py $(PYTHONS)
 	$(bin)/python -m pytest --quiet tests/unit/core/test_wheel.py
@@ -145,4 +169,4 @@ format: .venv/.dev
 include tests/native.mk
 
 clean:
-	rm -rf .venv .venv-bench build
+	rm -rf .venv .venv-bench .venv-engines build

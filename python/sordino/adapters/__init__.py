@@ -1,0 +1,1 @@
+"""Where sordino leaves one machine: the protocol inside engines that hospitals already run."""

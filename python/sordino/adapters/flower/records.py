@@ -1,0 +1,178 @@
+"""From what a client returns to lanes, and from a sum to what a strategy aggregates.
+
+A block of the question named like an array that was sent holds that array's change; the block "arrays" holds
+the changes of all others that were sent, in the order of their names. Any other block is a metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from numpy.typing import NDArray
+
+from sordino.adapters.flower.envelope import ENVELOPE
+from sordino.aggregation.base import Aggregate, Contribution
+from sordino.errors import InvalidArgument
+from sordino.protocol.policy import Question
+
+Floats = NDArray[np.floating[Any]]
+
+REST = "arrays"
+"""The block of all arrays that have none of their own."""
+
+WEIGHT = "num-examples"
+"""The metric by which Flower weighs sites."""
+
+
+def made_with(*, sampling_rate: float = 1.0, local_steps: int = 0, local_sigma: float = 0.0) -> ConfigRecord:
+    """What a client adds to its reply, under any name, to say by which terms of a noise it was made."""
+    return ConfigRecord(
+        {ENVELOPE: True, "rate": sampling_rate, "steps": local_steps, "sigma": local_sigma},
+    )
+
+
+def all_arrays(records: RecordDict) -> dict[str, Array]:
+    """The arrays of all array records by name; raises `InvalidArgument` for a name that comes twice."""
+    found: dict[str, Array] = {}
+    for record in records.array_records.values():
+        for name, array in record.items():
+            if name in found:
+                raise InvalidArgument(f"two arrays are named {name!r}")
+            found[name] = array
+    return found
+
+
+def array_blocks(question: Question, sent: Collection[str]) -> dict[str, list[str]]:
+    """By block: the arrays in it, of those that were sent."""
+    own = {block.name: [block.name] for block in question.blocks if block.name in sent}
+    if any(block.name == REST for block in question.blocks):
+        own[REST] = sorted(set(sent) - set(own))
+    return own
+
+
+def contribution_of(
+    question: Question,
+    groups: Collection[str],
+    sent: RecordDict,
+    reply: RecordDict,
+    *,
+    weighted_by: str = WEIGHT,
+) -> Contribution:
+    """What a client's reply puts into the sum.
+
+    Without noise and for the unit "site": arrays of the shapes that were sent, of which the change counts,
+    and metrics. For the unit "patient": changes and metrics with a first axis for patients. The weight is the
+    metric `weighted_by`; for the unit "patient" it is the number of rows, and for "patient-local" 1.
+
+    Raises `InvalidArgument`, naming the array or metric, for what does not fit the question.
+    """
+    base, given, metrics = all_arrays(sent), all_arrays(reply), _all_metrics(reply)
+    unit = question.noise.unit if question.noise is not None else None
+    rows = unit == "patient"
+    weight = metrics.pop(weighted_by, None)
+    mine = [block for block in question.blocks if block.group in groups]
+    inside = array_blocks(question, base)
+    values: dict[str, Floats] = {}
+    for block in mine:
+        names = inside.get(block.name)
+        if names is None:
+            values[block.name] = _metric(block.name, block.length, metrics, given, rows=rows)
+            continue
+        parts = [_change(name, base[name], given, rows=rows) for name in names]
+        values[block.name] = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+        if values[block.name].shape[-1] != block.length:
+            raise InvalidArgument(
+                f"block {block.name!r} has {block.length} lanes, its arrays {names} have "
+                f"{values[block.name].shape[-1]} values"
+            )
+    if left := sorted({*given, *metrics}):
+        raise InvalidArgument(f"question {question.kind!r} has no block for what the client returned: {left}")
+    return Contribution(
+        values, 1 if unit in ("patient", "patient-local") else _weight(weight, weighted_by), **_terms(reply)
+    )
+
+
+def mean_of(
+    question: Question, total: Aggregate, sent: RecordDict, *, array_key: str, weighted_by: str = WEIGHT
+) -> RecordDict:
+    """One reply that stands for all: the mean of the arrays and metrics, and the summed weight.
+
+    Arrays have the shapes and dtypes that were sent.
+    """
+    base, arrays, metrics = all_arrays(sent), {}, {}
+    inside = array_blocks(question, base)
+    for block in question.blocks:
+        mean = total.mean(block.name, block.group)
+        if block.name not in inside:
+            metrics[block.name] = float(mean[0]) if block.length == 1 else [float(value) for value in mean]
+        for name in inside.get(block.name, ()):
+            before = base[name].numpy()
+            change, mean = mean[: before.size], mean[before.size :]
+            arrays[name] = Array((before + change.reshape(before.shape)).astype(before.dtype))
+    # Weighed by itself a mean stays what it is, whatever its weight.
+    metrics[weighted_by] = max(total.weights[question.groups[0]], 1.0)
+    content = RecordDict({"metrics": MetricRecord(metrics)})
+    if arrays:
+        content[array_key] = ArrayRecord({name: arrays[name] for name in base if name in arrays})
+    return content
+
+
+def _change(name: str, before: Array, given: dict[str, Array], *, rows: bool) -> Floats:
+    """An array's change as a flat vector, or with `rows` one for each patient: (patients, length)."""
+    if name not in given:
+        raise InvalidArgument(f"the client returned no array {name!r}")
+    after = given.pop(name).numpy()
+    if after.dtype not in (np.float32, np.float64):
+        raise InvalidArgument(f"array {name!r} must be float32 or float64, got {after.dtype}")
+    shape = after.shape[1:] if rows else after.shape
+    if shape != before.shape:
+        raise InvalidArgument(f"array {name!r} has the shape {after.shape}, and {before.shape} was sent")
+    if rows:
+        by_patient: Floats = after.reshape(len(after), -1)
+        return by_patient
+    change: Floats = (after - before.numpy().astype(after.dtype, copy=False)).reshape(-1)
+    return change
+
+
+def _metric(
+    name: str, length: int, metrics: dict[str, Any], given: dict[str, Array], *, rows: bool
+) -> Floats:
+    if name in metrics:
+        value = np.atleast_1d(np.asarray(metrics.pop(name), np.float64))
+    elif name in given:
+        value = given.pop(name).numpy()
+    else:
+        raise InvalidArgument(f"the client returned nothing for the block {name!r}")
+    if value.size % length or not (rows or value.size == length):
+        raise InvalidArgument(f"metric {name!r} must have {length} values, got {value.size}")
+    return value.reshape((-1, length) if rows else length)
+
+
+def _all_metrics(records: RecordDict) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for record in records.metric_records.values():
+        for name, value in record.items():
+            if name in found:
+                raise InvalidArgument(f"two metrics are named {name!r}")
+            found[name] = value
+    return found
+
+
+def _weight(value: object, name: str) -> int:
+    if isinstance(value, (int, float)) and value == int(value):
+        return int(value)
+    raise InvalidArgument(f"the metric {name!r} must be a whole number, got {type(value).__name__}")
+
+
+def _terms(reply: RecordDict) -> Mapping[str, Any]:
+    for record in reply.config_records.values():
+        if record.get(ENVELOPE) is True:
+            return {
+                "sampling_rate": record["rate"],
+                "local_steps": record["steps"],
+                "local_sigma": record["sigma"],
+            }
+    return {}

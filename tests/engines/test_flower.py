@@ -1,0 +1,173 @@
+"""Studies over an in-process grid: the sum is the plain one, bit for bit, whoever is lost and wherever."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+
+pytest.importorskip("flwr", reason="Flower is not installed here; `make engines` runs these tests with it")
+
+from flower_grid import InProcessGrid
+from flower_hospitals import (
+    MODEL,
+    NAMES,
+    change_of,
+    count_of,
+    lose,
+    loss_of,
+    nodes_of,
+    site_files,
+    start,
+    study_policy,
+)
+from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedProx, FedYogi
+
+from sordino import Contribution, PlainAggregator
+from sordino.aggregation.plain import PlainSumWarning
+from sordino.errors import RoundAborted
+
+
+def plain_mean(
+    policy, survivors: Sequence[str], server_round: int = 1, model: Mapping[str, np.ndarray] = MODEL
+) -> tuple[dict[str, np.ndarray], float]:
+    """The fixed-point mean in the clear, added to the model, and the mean loss."""
+    with pytest.warns(PlainSumWarning):
+        plain = PlainAggregator(policy, NAMES)
+    contributors = {
+        name: lambda _, name=name: Contribution(
+            {"arrays": change_of(name, server_round, model), "loss": np.array([loss_of(name)])},
+            count_of(name),
+        )
+        for name in survivors
+    }
+    total = plain.aggregate("train", b"", contributors)
+    change, moved = total.mean("arrays"), {}
+    for key in sorted(model):
+        part, change = change[: model[key].size], change[model[key].size :]
+        moved[key] = (model[key] + part.reshape(model[key].shape)).astype(np.float32)
+    return moved, float(total.mean("loss")[0])
+
+
+def arrays_of(result) -> dict[str, np.ndarray]:
+    return {key: array.numpy() for key, array in result.arrays.items()}
+
+
+def assert_same(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        np.testing.assert_array_equal(found[key], value)
+        assert found[key].dtype == value.dtype
+
+
+@pytest.mark.parametrize("consistency", [True, False])
+def test_a_study_equals_the_plain_one_and_takes_three_exchanges_or_two(tmp_path, consistency):
+    nodes = nodes_of(site_files(tmp_path))
+    grid, policy = InProcessGrid(nodes.values()), study_policy(consistency=consistency)
+    secure, result = start(grid, FedAvg(), policy, tmp_path, rounds=2)
+    first, _ = plain_mean(policy, NAMES)
+    second, loss = plain_mean(policy, NAMES, 2, first)
+    assert_same(arrays_of(result), second)
+    assert result.train_metrics_clientapp[2] == {"loss": loss}
+    weights = np.array([count_of(name) for name in NAMES])
+    accuracy = np.average([loss_of(name) / 2 for name in NAMES], weights=weights)
+    assert result.evaluate_metrics_clientapp[1]["accuracy"] == pytest.approx(accuracy, abs=2.0**-20)
+    assert [done.kind for done in secure.rounds] == ["train", "evaluate"] * 2
+    assert {done.exchanges for done in secure.rounds} == {3 if consistency else 2}
+    # Set-up, four questions, and the keys wiped.
+    assert grid.exchanges == 3 + 4 * (3 if consistency else 2) + 1
+
+
+@pytest.mark.parametrize("verdict", ["lost", "unanswered"])
+@pytest.mark.parametrize(
+    ("steps", "survivors", "vanished"),
+    [
+        ({"bergen": "UploadRequest", "essen": "UploadRequest"}, "acdf", ""),
+        ({"bergen": "ConfirmRequest", "essen": "ConfirmRequest"}, "abcdef", "be"),
+        ({"bergen": "UnmaskRequest"}, "abcdef", "b"),
+        ({"bergen": "UploadRequest", "delft": "UnmaskRequest"}, "acdef", "d"),
+        ({"bergen": "UnmaskRequest", "essen": "RecoverRequest"}, "abcdef", "b"),
+    ],
+)
+def test_sites_may_be_lost_at_every_step(tmp_path, steps, survivors, vanished, verdict):
+    nodes = nodes_of(site_files(tmp_path))
+    policy = study_policy()
+    grid = InProcessGrid(nodes.values(), lose(nodes, steps, verdict=verdict))
+    secure, result = start(grid, FedAvg(fraction_evaluate=0.0), policy, tmp_path)
+    expected, _ = plain_mean(policy, [name for name in NAMES if name[0] in survivors])
+    assert_same(arrays_of(result), expected)
+    (done,) = secure.rounds
+    assert "".join(name[0] for name in done.survivors) == survivors
+    assert "".join(name[0] for name in done.vanished) == vanished
+    assert done.exchanges == (4 if vanished else 3)
+
+
+def test_a_round_that_loses_too_many_is_asked_again_without_them(tmp_path):
+    nodes = nodes_of(site_files(tmp_path))
+    policy = study_policy(max_dropouts=1)
+    steps = dict.fromkeys(("bergen", "essen"), "UploadRequest")
+    grid = InProcessGrid(nodes.values(), lose(nodes, steps, rounds=range(1, 9)))
+    secure, result = start(grid, FedAvg(fraction_evaluate=0.0), policy, tmp_path)
+    lost, done = secure.rounds
+    assert "2 of 6 sites dropped out, 1 are tolerated" in lost.lost
+    assert (done.number, done.dropped, done.lost) == (2, (), "")
+    expected, _ = plain_mean(policy, [name for name in NAMES if name not in steps])
+    assert_same(arrays_of(result), expected)
+
+
+def test_a_study_ends_with_the_reason_where_no_round_has_a_sum(tmp_path):
+    nodes = nodes_of(site_files(tmp_path))
+    steps = dict.fromkeys(NAMES[:4], "UploadRequest")
+    grid = InProcessGrid(nodes.values(), lose(nodes, steps, rounds=range(1, 9)))
+    with pytest.raises(RoundAborted, match="sites"):
+        start(grid, FedAvg(), study_policy(), tmp_path, attempts=2)
+
+
+def test_frozen_participants_stay_whomever_the_strategy_samples(tmp_path):
+    nodes = nodes_of(site_files(tmp_path))
+    policy = study_policy(across_rounds="freeze")
+    secure, result = start(
+        InProcessGrid(nodes.values()),
+        FedAvg(fraction_train=0.5, fraction_evaluate=0.0),
+        policy,
+        tmp_path,
+        rounds=2,
+    )
+    assert [done.survivors for done in secure.rounds] == [NAMES, NAMES]
+    first, _ = plain_mean(policy, NAMES)
+    assert_same(arrays_of(result), plain_mean(policy, NAMES, 2, first)[0])
+
+
+def test_sampled_sites_alone_take_part_where_sites_may_come_and_go(tmp_path):
+    nodes = nodes_of(site_files(tmp_path))
+    secure, _ = start(
+        InProcessGrid(nodes.values()),
+        FedAvg(fraction_train=5 / 6, fraction_evaluate=0.0),
+        study_policy(),
+        tmp_path,
+    )
+    assert [len(done.survivors) for done in secure.rounds] == [5]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: FedProx(proximal_mu=0.1, fraction_evaluate=0.0),
+        lambda: FedAvgM(server_momentum=0.5, server_learning_rate=0.7, fraction_evaluate=0.0),
+        lambda: FedAdagrad(fraction_evaluate=0.0),
+        lambda: FedAdam(fraction_evaluate=0.0),
+        lambda: FedYogi(fraction_evaluate=0.0),
+    ],
+)
+def test_strategies_do_with_the_mean_what_they_do_with_replies(tmp_path, make):
+    nodes = nodes_of(site_files(tmp_path))
+    grid = InProcessGrid(nodes.values())
+    _, secure = start(grid, make(), study_policy(), tmp_path, rounds=3)
+    in_the_clear = InProcessGrid(nodes_of(dict.fromkeys(NAMES, tmp_path), mods=[]).values())
+    from flower_hospitals import model_arrays
+    from flwr.app import ArrayRecord
+
+    plain = make().start(in_the_clear, ArrayRecord(model_arrays()), num_rounds=3, timeout=1.0)
+    for key, value in arrays_of(plain).items():
+        np.testing.assert_allclose(arrays_of(secure)[key], value, rtol=0, atol=2e-6)

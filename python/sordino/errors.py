@@ -23,6 +23,10 @@ class ValueOutOfRange(InvalidArgument):
     """A value is NaN, infinite, outside the clip, or a weight is outside its bound."""
 
 
+class Diverged(ValueOutOfRange):
+    """Training has left the range that its sums hold: the step is too long."""
+
+
 class PolicyError(LocalError, ValueError):
     """A policy, floor or roster that cannot hold: the bounds contradict each other or do not fit."""
 

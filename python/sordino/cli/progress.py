@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sordino.course.follow import Summed
     from sordino.federated.study.run import Progress, Watcher
 
-_TRAINING = ("fedavg", "gradient", "update", "local")
+_TRAINING = ("fedavg", "scaffold", "gradient", "update", "local")
 
 _STEPS = {
     "advertise": "was never there",
@@ -64,10 +64,13 @@ class _Told:
         self._gone: frozenset[str] = frozenset()
 
     def __call__(self, now: Progress) -> None:
-        from sordino.course.follow import Aborted
+        from sordino.course.follow import Aborted, Halted
 
         if isinstance(now.event, Aborted):
             self._say(f"  {_round(now)}: aborted, nothing was revealed: {now.event.reason}")
+            return
+        if isinstance(now.event, Halted):
+            self._say(f"  {_round(now)}: training stops with the last good model: {now.event.reason}")
             return
         if self._losses:
             self._tell_losses(now, now.event)

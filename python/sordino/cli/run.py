@@ -25,7 +25,7 @@ def run(
     import msgspec
 
     from sordino.cli.progress import progress
-    from sordino.errors import ConfigError
+    from sordino.errors import ConfigError, Diverged
     from sordino.federated.study.prepared import examine
     from sordino.federated.study.run import run_study
 
@@ -62,6 +62,12 @@ def run(
     if compared := simulation.get("compared_with_plain_sums"):
         typer.echo(
             f"  sums equal to plain ones, bit for bit: {compared['equal_bit_for_bit']} of {compared['sums']}"
+        )
+    stops = [repeat.get("stopped", {}) for repeat in found["secure_sums"]["repeats"]]
+    if rounds := [str(stop["round"]) for stop in stops if stop.get("diverged")]:
+        raise Diverged(
+            f"training diverged in round {', '.join(rounds)}; {out} has the last good model: lower "
+            "training.learning_rate or local_steps"
         )
 
 

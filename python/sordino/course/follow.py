@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from sordino.aggregation.base import Aggregate, Aggregator, Contribution, Step
 from sordino.course.arrays import Arrays, unpack_arrays
 from sordino.course.rows import Rows
-from sordino.course.stage import Stage, body
-from sordino.errors import RoundAborted
+from sordino.course.stage import Halting, Stage, body
+from sordino.errors import Diverged, RoundAborted
 
 ATTEMPTS = 3
 """How often one sum is asked for before the course gives up."""
+
+STOPPED = "stopped"
+"""Vector of a state that passes over the turns that `stops`: [the turn's number]."""
+
+DIVERGED = "diverged"
+"""Vector of a state in which it was divergence that stopped them."""
 
 Schedule: TypeAlias = Callable[[str, int], Mapping[str, Step]]
 """Simulated losses, by kind and turn of the sum: site -> the first message that it no longer sends."""
@@ -26,12 +34,26 @@ def nobody_is_lost(_kind: str, _number: int) -> Mapping[str, Step]:
     return {}
 
 
+Draw: TypeAlias = Callable[[str, int, Collection[str]], Collection[str]]
+"""Who is asked for a sum, by its kind and turn, of all sites."""
+
+
+def everybody(_kind: str, _number: int, sites: Collection[str]) -> Collection[str]:
+    """All sites."""
+    return sites
+
+
 @dataclass(frozen=True)
 class Turn:
-    """One sum of the course: the stage that asks it, and which of that stage's sums it is, from 1 on."""
+    """One sum of the course: the stage that asks it, and which of that stage's sums it is, from 1 on.
+
+    stops   whether it is passed over once the state holds `STOPPED`, so that the turns, and a place among
+            them, stay the same however early training stops
+    """
 
     stage: Stage[Any]
     number: int
+    stops: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,7 +79,17 @@ class Aborted:
     reason: str
 
 
-Event: TypeAlias = Summed | Aborted
+@dataclass(frozen=True)
+class Halted:
+    """A site's own work left the range of the sum; `state` is the last good one and holds `STOPPED`."""
+
+    turn: Turn
+    position: int
+    state: Arrays
+    reason: str
+
+
+Event: TypeAlias = Summed | Aborted | Halted
 
 
 def course(*stages: tuple[Stage[Any], int]) -> tuple[Turn, ...]:
@@ -72,6 +104,7 @@ def follow(
     state: Arrays,
     *,
     position: int = 0,
+    draw: Draw = everybody,
     lose: Schedule = nobody_is_lost,
     deadline: float | None = None,
     keep: bool = True,
@@ -79,26 +112,38 @@ def follow(
 ) -> Arrays:
     """Make the sums from `position` on and return the last state.
 
+    draw      who is asked for each sum; the same when it is asked for again
     deadline  seconds that a site may work on its answer; who takes longer is left out of that round
     keep      whether `Summed` holds what each site gave; rows of patients may be large
-    notify    told of every sum, with the state after it, and of every aborted round
+    notify    told of every sum, with the state after it, of every aborted round, and of a halt
 
     Raises `RoundAborted` if one sum fails `ATTEMPTS` times, saying why the last did, and what a site's own
-    work raises.
+    work raises; but `Diverged`, at a turn that stops, is a halt.
     """
     for place, turn in enumerate(turns[position:], start=position):
+        if turn.stops and STOPPED in state:
+            continue
+        asked = {name: sites[name] for name in draw(turn.stage.kind, turn.number, sites)}
         for attempt in range(1, ATTEMPTS + 1):
             # A loss that is simulated for this sum is over when the sum is asked for again.
-            lost = dict(lose(turn.stage.kind, turn.number)) if attempt == 1 else {}
-            answers = _Answers(turn.stage, sites, keep=keep or deadline is not None)
+            simulated = lose(turn.stage.kind, turn.number) if attempt == 1 else {}
+            lost = {name: step for name, step in simulated.items() if name in asked}
+            answers = _Answers(turn.stage, asked, keep=keep or deadline is not None)
             question = body(turn.stage, state)
             late: tuple[str, ...] = ()
-            if deadline is not None:
-                late = answers.later_than(deadline, question, left_out=lost)
-                lost |= dict.fromkeys(late, "upload")
             try:
+                if deadline is not None:
+                    late = answers.later_than(deadline, question, left_out=lost)
+                    lost |= dict.fromkeys(late, "upload")
                 total = aggregator.aggregate(turn.stage.kind, question, answers.contributors(), lose=lost)
                 advanced = turn.stage.advance(state, total)
+            except Diverged as error:
+                if not (turn.stops and isinstance(turn.stage, Halting)):
+                    raise
+                stopped = {STOPPED: np.array([float(turn.number)]), DIVERGED: np.ones(1)}
+                state = {**turn.stage.give_up(state), **stopped}
+                notify(Halted(turn, place, state, str(error)))
+                break
             except RoundAborted as error:
                 why = (
                     f"{error}; missed the deadline of {deadline:g} s: {', '.join(late)}"

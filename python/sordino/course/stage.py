@@ -7,7 +7,7 @@ state; a site sees the part of it that the body carries, so that a site which mi
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from sordino.aggregation.base import Aggregate, Contribution
 from sordino.course.arrays import Arrays, pack_arrays
@@ -42,6 +42,14 @@ class Stage(Protocol[SiteRows]):
 
         Raises `RoundAborted` for a sum that lacks whom it cannot do without; it is then asked for again.
         """
+
+
+@runtime_checkable
+class Halting(Protocol):
+    """A stage that goes back to the last good state where a site's own work raises `Diverged`."""
+
+    def give_up(self, state: Arrays) -> Arrays:
+        """The state with what was best so far."""
 
 
 def body(stage: Stage[Any], state: Arrays) -> bytes:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sordino.course.memory import Memory, Transient
 from sordino.models.model import Matrix, Vector
 
 
@@ -16,8 +17,10 @@ class Site:
 
     features, target            float64 of shapes (patients, columns) and (patients,), target in {0, 1}
     test_features, test_target  the same for the held-out patients; None if there are none
+    validation_features, validation_target  those of the patients by whom training is stopped early
     columns                     names of the features, for messages
     test_groups                 bool of shape (held-out patients, cells): the subgroups that each is in
+    memory                      what the site itself remembers from round to round
     """
 
     name: str
@@ -27,6 +30,9 @@ class Site:
     test_features: Matrix | None = None
     test_target: Vector | None = None
     test_groups: NDArray[np.bool_] | None = None
+    validation_features: Matrix | None = None
+    validation_target: Vector | None = None
+    memory: Memory = field(default_factory=Transient)
 
     def __repr__(self) -> str:
         return f"Site({self.name!r})"

@@ -13,7 +13,7 @@ import numpy as np
 
 from sordino.aggregation.base import Aggregate, Contribution
 from sordino.course.arrays import Arrays
-from sordino.course.stage import Stage
+from sordino.course.stage import Halting, Stage
 from sordino.federated.site import Site
 from sordino.models.model import Vector
 from sordino.protocol.policy import Question
@@ -88,11 +88,21 @@ class OnScaledTarget:
 
     def contribute(self, site: Site, known: Arrays) -> Contribution:
         """The inner one's."""
-        return self.inner.contribute(replace(site, target=scaled_target(site.target, known)), known)
+        kept = site.validation_target
+        scaled = replace(
+            site,
+            target=scaled_target(site.target, known),
+            validation_target=None if kept is None else scaled_target(kept, known),
+        )
+        return self.inner.contribute(scaled, known)
 
     def advance(self, state: Arrays, total: Aggregate) -> Arrays:
         """The inner one's."""
         return self.inner.advance(state, total)
+
+    def give_up(self, state: Arrays) -> Arrays:
+        """The inner one's, if it has any."""
+        return self.inner.give_up(state) if isinstance(self.inner, Halting) else state
 
 
 def _without_lead(arrays: Arrays) -> Arrays:

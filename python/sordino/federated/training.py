@@ -14,13 +14,18 @@ from sordino.course.follow import Turn, course
 from sordino.course.noise import Demand
 from sordino.course.stage import Stage
 from sordino.course.terms import PrivateTerms
+from sordino.errors import PolicyError
 from sordino.federated.curvature import Curvature
+from sordino.federated.early_stopping import EarlyStopping, PrivateValidation, Validation
 from sordino.federated.fedavg import FedAvg
+from sordino.federated.local import Local
 from sordino.federated.private.averaging import LocalTraining, UpdateAveraging
 from sordino.federated.private.clipping import ClipRule
 from sordino.federated.private.descent import Descent
 from sordino.federated.private.evaluation import PrivateEvaluation
 from sordino.federated.private.subgroups import PrivateSubgroups
+from sordino.federated.scaffold import Scaffold
+from sordino.federated.server import Momentum, Server
 from sordino.federated.site import Site
 from sordino.federated.study.outcomes.classes import TwoClasses
 from sordino.federated.study.outcomes.outcome import Outcome
@@ -33,7 +38,7 @@ from sordino.protocol.policy import Question
 from sordino.statistics.noised_scaling import Magnitudes, PrivateMeans, Spreads
 from sordino.statistics.scaling import Means, Units, Variances
 
-Trainer: TypeAlias = FedAvg | Descent | UpdateAveraging | LocalTraining
+Trainer: TypeAlias = FedAvg | Scaffold | Descent | UpdateAveraging | LocalTraining
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,11 @@ class Training:
     rounds               rounds of training
     learning_rate        None: from a secure sum of the sites' curvatures; with `private` 4 / (columns + 1),
                          a safe step for standardised features, since that sum would cost privacy
+    local_steps, epochs, batch_size, proximal, seed   as in `Local`
+    server               the coordinator's optimiser; None for `Momentum(momentum)`
+    scaffold             whether control variates correct the local steps; not with `private`, where the noise
+                         of every round would stay in them
+    stopping             when a validation loss stops training; None: never
     standardise          whether mean and standard deviation come first, by secure sums
     learner              the model; None for `Logistic` over these columns
     outcome              what is predicted, which says how a model is tested
@@ -63,6 +73,11 @@ class Training:
     batch_size: int | None = None
     learning_rate: float | None = None
     momentum: float = 0.8
+    epochs: int | None = None
+    proximal: float = 0.0
+    server: Server | None = None
+    scaffold: bool = False
+    stopping: EarlyStopping | None = None
     standardise: bool = True
     clip: float = 16.0
     wanted_bits: int = 30
@@ -86,19 +101,29 @@ class Training:
             self.model,
             sites=self.sites,
             max_patients=self.max_patients,
-            local_steps=self.local_steps,
-            batch_size=self.batch_size,
-            momentum=self.momentum,
+            local=Local(
+                steps=self.local_steps,
+                epochs=self.epochs,
+                batch_size=self.batch_size,
+                proximal=self.proximal,
+                seed=self.seed,
+            ),
+            server=Momentum(self.momentum) if self.server is None else self.server,
             clip=self.clip,
             wanted_bits=self.wanted_bits,
-            seed=self.seed,
         )
 
     @property
     def trainer(self) -> Trainer:
         """The algorithm that trains it."""
         if self.private is None:
-            return self.fedavg
+            return Scaffold(self.fedavg) if self.scaffold else self.fedavg
+        if self.scaffold:
+            raise PolicyError(
+                "SCAFFOLD does not go with [privacy]: the coordinator adds up what every round changes the "
+                "control variates by, so the noise of all rounds would stay in them and grow, and each holds "
+                'all that its site\'s patients did; take "fedavg" or "fedprox"'
+            )
         answering, rule = self._answering(self.private), self._clip_rule(self.private)
         if self.private.unit == "site":
             return UpdateAveraging(self.fedavg, answering, rule)
@@ -111,13 +136,18 @@ class Training:
             answering,
             rule,
             sampling_rate=self.private.sampling_rate,
-            momentum=self.momentum,
+            server=self.fedavg.server,
         )
 
     def stages(self) -> tuple[tuple[Stage[Site], int], ...]:
         """The stages in order and how many sums each makes. Raises `PolicyError` for what cannot fit."""
         if self.private is not None:
-            return (*self._statistics(self.private), (self.trainer, self.rounds), *self._tests(self.private))
+            return (
+                *self._statistics(self.private),
+                (self.trainer, self.rounds),
+                *self._validations(),
+                *self._tests(self.private),
+            )
         stages: list[tuple[Stage[Site], int]] = []
         if self.standardise:
             bounds = self.columns, self.sites, self.max_patients
@@ -133,7 +163,8 @@ class Training:
                 max_patients=self.max_patients,
             )
             stages.append((curvature, 1))
-        stages.append((OnScaledTarget(self.fedavg) if scaling else self.fedavg, self.rounds))
+        trainer = OnScaledTarget(self.trainer) if scaling else self.trainer
+        stages += [(trainer, self.rounds), *self._validations()]
         if self.bins is not None:
             test = self.outcome.evaluation(
                 self.model, bins=self.bins, sites=self.sites, max_patients=self.max_patients
@@ -145,8 +176,15 @@ class Training:
         return tuple(stages)
 
     def turns(self) -> tuple[Turn, ...]:
-        """Every sum of the training, in order."""
-        return course(*self.stages())
+        """Every sum of the training, in order; those of training are passed over once it stops."""
+        turns: list[Turn] = []
+        checks = [stage for stage, _ in self._validations()]
+        for stage, times in self.stages():
+            if stage.kind == self.trainer.kind:
+                turns += (self.stopping or EarlyStopping()).turns(stage, times, *checks)
+            elif stage.kind not in {check.kind for check in checks}:
+                turns += course((stage, times))
+        return tuple(turns)
 
     def questions(self) -> tuple[Question, ...]:
         """The plan of questions that a policy has to allow, without noise."""
@@ -157,7 +195,7 @@ class Training:
         if self.private is None:
             return ()
         terms, statistics = self.private, self._statistics(self.private)
-        tests = self._tests(terms)
+        tests = (*self._validations(), *self._tests(terms))
         local = self.local_steps if terms.unit == "patient-local" else 1
         return (
             *(
@@ -170,13 +208,17 @@ class Training:
                 sampling_rate=terms.sampling_rate,
                 local_steps=local,
             ),
-            *(Demand(stage.question(), repeats, terms.evaluation_share / len(tests)) for stage, _ in tests),
+            *(
+                Demand(stage.question(), repeats * times, terms.evaluation_share / len(tests))
+                for stage, times in tests
+            ),
         )
 
     def initial(self) -> Arrays:
         """The state before the first sum."""
         if self.private is None:
-            return self.fedavg.initial(self.learning_rate)
+            trainer = Scaffold(self.fedavg) if self.scaffold else self.fedavg
+            return trainer.initial(self.learning_rate)
         rate = 4.0 / (self.columns + 1) if self.learning_rate is None else self.learning_rate
         state = {
             **self.fedavg.initial(rate),
@@ -200,6 +242,18 @@ class Training:
         answering = self._answering(terms)
         first = () if terms.ranges is not None else ((Magnitudes(self.columns, answering), 1),)
         return (*first, (PrivateMeans(self.columns, answering), 1), (Spreads(self.columns, answering), 1))
+
+    def _validations(self) -> tuple[tuple[Stage[Site], int], ...]:
+        if self.stopping is None:
+            return ()
+        stage: Stage[Site]
+        if self.private is not None:
+            stage = PrivateValidation(self.model, self._answering(self.private), self.rounds, self.stopping)
+        else:
+            stage = Validation(self.model, self.sites, self.max_patients, self.rounds, self.stopping)
+            if self.outcome.scaling(sites=self.sites, max_patients=self.max_patients):
+                stage = OnScaledTarget(stage)
+        return ((stage, self.stopping.checks(self.rounds)),)
 
     def _tests(self, terms: PrivateTerms) -> tuple[tuple[Stage[Site], int], ...]:
         if self.bins is None:

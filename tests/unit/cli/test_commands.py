@@ -150,7 +150,6 @@ def test_run_takes_the_data_from_elsewhere(sordino, tmp_path):
     [
         ({"training": "ruonds = 3"}, "did you mean 'rounds'?"),
         ({"policy": 'across_rounds = "accept"\nthreshold = 2'}, "threshold 2 is too small"),
-        ({"training": "rounds = 2\nlearning_rate = 1e11"}, "lower learning_rate"),
     ],
 )
 def test_bad_study_ends_in_one_line(sordino, tmp_path, changes, said):
@@ -160,6 +159,15 @@ def test_bad_study_ends_in_one_line(sordino, tmp_path, changes, said):
     assert line.startswith("error: ")
     assert said in line
     assert "Traceback" not in warned
+
+
+def test_diverging_training_ends_in_one_line_beside_the_last_good_model(sordino, tmp_path):
+    study = write_study(tmp_path, training="rounds = 2\nlearning_rate = 1e11")
+    code, _, warned = sordino("run", study, "--out", tmp_path / "out")
+    assert code == 2
+    assert warned.splitlines()[-1].startswith("error: training diverged in round 1; ")
+    assert "lower training.learning_rate" in warned
+    assert (tmp_path / "out" / "model.json").exists()
 
 
 def test_several_faults_are_counted_in_one_line(sordino, tmp_path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -7,10 +8,10 @@ import pytest
 
 from hospitals import NAMES, hospitals, masked, plain, pooled
 from sordino.course.arrays import unpack_arrays
-from sordino.course.follow import follow
+from sordino.course.follow import course, follow
 from sordino.course.stage import body
-from sordino.errors import PolicyError, ValueOutOfRange
-from sordino.federated.fedavg import FedAvg
+from sordino.errors import Diverged, PolicyError
+from sordino.federated.local import Local
 from sordino.federated.training import Training
 
 FINE = Training(
@@ -98,25 +99,34 @@ def test_losses_are_the_mean_training_loss_before_each_round():
 
 
 def test_batches_go_through_every_patient_before_one_comes_again():
-    algorithm = FedAvg(FINE.model, sites=4, max_patients=64, local_steps=4, batch_size=6)
-    batches = algorithm._batches("north", 22, 3)
+    algorithm = Local(steps=4, batch_size=6)
+    batches = algorithm.batches("north", 22, 3)
     assert sorted(np.concatenate(batches).tolist()) == list(range(22))
     assert [len(batch) for batch in batches] == [6, 6, 5, 5]
-    again, elsewhere = algorithm._batches("north", 22, 3), algorithm._batches("south", 22, 3)
+    again, elsewhere = algorithm.batches("north", 22, 3), algorithm.batches("south", 22, 3)
     np.testing.assert_array_equal(np.concatenate(batches), np.concatenate(again))
     assert not np.array_equal(np.concatenate(batches), np.concatenate(elsewhere))
 
 
 def test_batch_that_holds_everyone_is_a_full_batch():
-    algorithm = FedAvg(FINE.model, sites=4, max_patients=64, local_steps=2, batch_size=22)
-    assert algorithm._batches("north", 22, 0) == [slice(None), slice(None)]
+    algorithm = Local(steps=2, batch_size=22)
+    assert algorithm.batches("north", 22, 0) == [slice(None), slice(None)]
 
 
 @pytest.mark.parametrize("rate", [1e5, 1e300])
-def test_diverging_training_is_refused_with_the_site_and_the_feature(rate):
-    training = replace(FINE, learning_rate=rate)
-    with masked(training) as sums, pytest.raises(ValueOutOfRange, match=r"east.*feature 0.*update_clip = 2"):
-        follow(training.turns(), sums, hospitals(), training.initial())
+def test_diverging_training_stops_with_the_best_model_and_names_site_and_feature(rate):
+    training, events = replace(FINE, learning_rate=rate), []
+    with masked(training) as sums:
+        state = follow(training.turns(), sums, hospitals(), training.initial(), notify=events.append)
+    (halted,) = events
+    assert re.search(r"east.*feature 0.*update_clip = 2", halted.reason)
+    np.testing.assert_array_equal(state["parameters"], training.model.initial())
+
+
+def test_sum_that_is_no_training_does_not_hide_a_divergence():
+    training = replace(FINE, learning_rate=1e5)
+    with plain(training) as sums, pytest.raises(Diverged, match=r"east.*feature 0"):
+        follow(course((training.fedavg, 1)), sums, hospitals(), training.initial())
 
 
 def test_body_carries_the_model_and_nothing_of_the_coordinators_memory():

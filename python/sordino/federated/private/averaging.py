@@ -18,6 +18,7 @@ from sordino.course.resolution import fraction_bits
 from sordino.federated.fedavg import FedAvg
 from sordino.federated.private.clipping import ClipRule
 from sordino.federated.private.descent import gradients, poisson_batch
+from sordino.federated.server import moved
 from sordino.federated.site import Site
 from sordino.models.model import Vector
 from sordino.privacy.local import private_sums
@@ -47,7 +48,7 @@ class UpdateAveraging:
     def contribute(self, site: Site, known: Arrays) -> Contribution:
         """The change of the parameters after the site's own steps; nothing is refused."""
         with np.errstate(over="ignore", invalid="ignore"):
-            change, _ = self.fedavg.train(site, known)
+            change, _, _ = self.fedavg.train(site, known)
         rows = self.rule.rows("change", change[np.newaxis], known)
         return Contribution({name: block[0] for name, block in rows.items()}, len(site.target))
 
@@ -55,13 +56,9 @@ class UpdateAveraging:
         """Moves `parameters` by the mean change."""
         patients = self.answering.patients(total)
         change = total.sums["change"] / patients * state["clip"][0]
-        velocity = self.fedavg.momentum * state["velocity"] + change
-        rates = self.fedavg.local_steps * self.fedavg.model.rates(float(state["learning_rate"][0]))
-        parameters = self.fedavg.model.proximal(state["parameters"] + velocity, rates)
         return {
             **state,
-            "parameters": parameters,
-            "velocity": parameters - state["parameters"],
+            **moved(self.fedavg.server, self.fedavg.model, state, change, self.fedavg.local.count),
             "round": state["round"] + 1.0,
             "clip": self.rule.moved(state["clip"], total, patients),
         }
@@ -101,8 +98,8 @@ class LocalTraining:
 
     def contribute(self, site: Site, known: Arrays) -> Contribution:
         """As many noised steps as the policy says, each on a secret batch of its own."""
-        noise, model = self.answering.planned(self.kind), self.fedavg.model
-        rates = model.rates(float(known["learning_rate"][0]))
+        noise, model, local = self.answering.planned(self.kind), self.fedavg.model, self.fedavg.local
+        rates = local.damped(model.rates(float(known["learning_rate"][0])))
         parameters = known["parameters"].copy()
         counted: Vector = np.zeros(2)
         for _ in range(noise.local_steps):
@@ -114,7 +111,10 @@ class LocalTraining:
             )
             counted += np.array([max(count, 1.0), 1.0])
             gradient = sums["gradient"] * counted[1] / counted[0]
-            parameters -= rates * (gradient + model.penalty_gradient(parameters))
+            gradient += model.penalty_gradient(parameters) + local.proximal * (
+                parameters - known["parameters"]
+            )
+            parameters -= rates * gradient
         return Contribution(
             {"change": parameters - known["parameters"]},
             sampling_rate=self.sampling_rate,
@@ -124,13 +124,9 @@ class LocalTraining:
 
     def advance(self, state: Arrays, total: Aggregate) -> Arrays:
         """Moves `parameters` by the mean change over the sites."""
-        velocity = self.fedavg.momentum * state["velocity"] + total.mean("change")
         steps = self.answering.planned(self.kind).local_steps
-        rates = steps * self.fedavg.model.rates(float(state["learning_rate"][0]))
-        parameters = self.fedavg.model.proximal(state["parameters"] + velocity, rates)
         return {
             **state,
-            "parameters": parameters,
-            "velocity": parameters - state["parameters"],
+            **moved(self.fedavg.server, self.fedavg.model, state, total.mean("change"), steps),
             "round": state["round"] + 1.0,
         }

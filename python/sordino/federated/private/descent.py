@@ -11,7 +11,7 @@ batch that is small by chance would make a large one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from sordino.aggregation.base import Aggregate, Contribution
 from sordino.course.answer import Answering, Part, mean
 from sordino.course.arrays import Arrays
 from sordino.federated.private.clipping import ClipRule
+from sordino.federated.server import Momentum, Server, moved
 from sordino.federated.site import Site
 from sordino.models.model import Matrix, Model, Vector
 from sordino.protocol.policy import Question
@@ -42,7 +43,7 @@ class Descent:
     answering: Answering
     rule: ClipRule
     sampling_rate: float = 1.0
-    momentum: float = 0.8
+    server: Server = field(default_factory=Momentum)
 
     kind = "gradient"
     reads = ("parameters", "clip", "mean", "scale")
@@ -75,12 +76,9 @@ class Descent:
         parameters = state["parameters"]
         gradient += self.model.penalty_gradient(parameters)
         rates = self.model.rates(float(state["learning_rate"][0]))
-        velocity = self.momentum * state["velocity"] - rates * gradient
-        moved = self.model.proximal(parameters + velocity, rates)
         return {
             **state,
-            "parameters": moved,
-            "velocity": moved - parameters,
+            **moved(self.server, self.model, state, -rates * gradient, 1),
             "counted": counted,
             "round": state["round"] + 1.0,
             "clip": self.rule.moved(state["clip"], total, self.answering.patients(total)),

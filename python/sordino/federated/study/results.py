@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sordino.course.arrays import Arrays
+from sordino.course.follow import DIVERGED, STOPPED
 from sordino.federated.site import Site
 from sordino.federated.study.outcomes.outcome import Outcome
 from sordino.federated.subgroups import Subgroups, cell_state
@@ -28,7 +29,11 @@ def repeat_results(
     """The metrics of one training, with `pooled` beside those of the same model on the pooled rows."""
     outcome = training.outcome
     # A loss by round would be one more lane for everyone's noise: a private training has none.
-    losses = {} if training.private else {"train_loss_by_round": state["losses"].tolist()}
+    losses: dict[str, Any] = {} if training.private else {"train_loss_by_round": state["losses"].tolist()}
+    if "validation_losses" in state:
+        losses["validation_loss_by_check"] = state["validation_losses"].tolist()
+    if STOPPED in state:
+        losses["stopped"] = {"round": int(state[STOPPED][0]), "diverged": DIVERGED in state}
     tested: dict[str, Any] = {} if training.bins is None else {"test": outcome.tested(state)}
     if training.bins is not None and training.subgroups is not None:
         tested["subgroups"] = _by_subgroup(outcome, training.subgroups, state)

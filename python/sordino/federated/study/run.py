@@ -17,7 +17,7 @@ from sordino.aggregation.base import Aggregator, Contribution, Step
 from sordino.aggregation.masked import MaskedAggregator
 from sordino.aggregation.plain import PlainAggregator, PlainSumWarning
 from sordino.course.arrays import Arrays
-from sordino.course.follow import Aborted, Event, Summed, follow
+from sordino.course.follow import Aborted, Event, Halted, Summed, follow
 from sordino.errors import RoundAborted
 from sordino.federated.study.directory import Checkpoint, RunDirectory
 from sordino.federated.study.families.stored import ScalerValues, StoredModel
@@ -179,6 +179,10 @@ class _Run:
         if isinstance(event, Aborted):
             self._transcript.aborted(now.repeat, event, self._costs())
             self._stop_without_budget(event)
+        elif isinstance(event, Halted):
+            self._transcript.halted(now.repeat, event)
+            self._checkpoint = now.moved(position=event.position + 1, state=event.state)
+            self._directory.save(self._checkpoint)
         else:
             self._transcript.summed(now.repeat, event, self._costs(event))
             compare = self._compares

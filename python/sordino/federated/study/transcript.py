@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import msgspec
 
-from sordino.course.follow import Aborted, Summed
+from sordino.course.follow import Aborted, Halted, Summed
 
 
 class Transcript:
@@ -69,6 +69,16 @@ class Transcript:
             lost=dict(event.lost),
             reason=event.reason,
             **({"privacy": privacy} if privacy else {}),
+        )
+
+    def halted(self, repeat: int, event: Halted) -> None:
+        """Add the line of a training that stopped since it diverged."""
+        self.write(
+            "halted",
+            repeat=repeat + 1,
+            question=event.turn.stage.kind,
+            number=event.turn.number,
+            reason=event.reason,
         )
 
 

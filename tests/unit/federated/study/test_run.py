@@ -7,7 +7,7 @@ import pytest
 
 from hospitals import hospitals, write_csv, write_study
 from sordino.course.follow import Aborted, Summed
-from sordino.errors import ConfigError, StateError, ValueOutOfRange
+from sordino.errors import ConfigError, StateError
 from sordino.federated.study.directory import RunDirectory
 from sordino.federated.study.model_file import read_model
 from sordino.federated.study.prepared import prepare
@@ -280,10 +280,22 @@ def test_automatic_rate_does_for_features_far_below_one(tmp_path):
     assert losses[-1] < losses[0]
 
 
-def test_diverging_training_names_the_remedy(tmp_path):
-    prepared = prepare(write_study(tmp_path, training="rounds = 4\nlearning_rate = 1e9"))
-    with pytest.raises(ValueOutOfRange, match="lower learning_rate"):
-        run_study(prepared, tmp_path / "out")
+@pytest.mark.parametrize("policy", ["accept", "freeze"])
+def test_diverging_training_keeps_the_last_good_model_and_is_tested_all_the_same(tmp_path, policy):
+    study = write_study(
+        tmp_path,
+        training="rounds = 60\nlearning_rate = 8",
+        policy=f'across_rounds = "{policy}"',
+        more="[model]\nl2 = 0.5",
+    )
+    run_study(prepare(study), tmp_path / "out")
+    (found,) = json.loads((tmp_path / "out" / "metrics.json").read_text())["secure_sums"]["repeats"]
+    assert found["stopped"] == {"round": len(found["train_loss_by_round"]) + 1, "diverged": True}
+    assert 1 < found["stopped"]["round"] < 40
+    assert found["test"]["auc"] > 0.6
+    lines = [json.loads(line) for line in (tmp_path / "out" / "transcript.jsonl").read_text().splitlines()]
+    (halted,) = [line for line in lines if line["event"] == "halted"]
+    assert "lower learning_rate" in halted["reason"]
 
 
 def test_features_are_left_as_they_are_if_the_study_says_so(tmp_path):

@@ -22,11 +22,12 @@ from sordino.aggregation.base import (
 )
 from sordino.aggregation.ends import read_total, upload_contribution
 from sordino.aggregation.vector import ONLY_EVERYONE
-from sordino.errors import BudgetExceeded, InvalidArgument, PeerError, PolicyRefused, StateError
+from sordino.errors import BudgetExceeded, InvalidArgument, PeerError, PolicyRefused, RoundAborted, StateError
 from sordino.files.durable import write_durably
 from sordino.files.identity import read_identity, write_identity
 from sordino.files.journal import FileJournal
 from sordino.files.settings import read_roster, write_roster
+from sordino.log import tell
 from sordino.privacy.guard import BudgetGuard
 from sordino.protocol.coordinator import Coordinator, Fault, Request
 from sordino.protocol.exchange import Ask, finish_round, set_up
@@ -106,6 +107,7 @@ class MaskedAggregator(Aggregator):
         self._coordinator = self._resume(roster) or Coordinator(roster, policy)
         set_up(self._coordinator, self._ask, self._each)
         self._save_coordinator()
+        tell("set-up done", study=policy.study, able=self.able, consistency=policy.consistency)
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -148,10 +150,26 @@ class MaskedAggregator(Aggregator):
         chosen = None if frozen else [name for name in able if name in contributors]
         self._coordinator.open_round(kind, body, chosen)
         self._save_coordinator()
+        tell(
+            "round opened",
+            round=self._coordinator.round,
+            kind=kind,
+            asked=able if chosen is None else tuple(chosen),
+        )
         try:
             result = finish_round(self._coordinator, self._ask, self._each)
+        except RoundAborted as error:
+            tell("round aborted", round=self._coordinator.round, reason=str(error))
+            raise
         finally:
             self._save_coordinator()
+        tell(
+            "sum made",
+            round=result.round,
+            survivors=result.survivors,
+            dropped=result.dropped,
+            rebuilt=result.vanished,
+        )
         total = read_total(self.policy, result)
         return Aggregate(
             round=result.round,
@@ -233,17 +251,27 @@ class MaskedAggregator(Aggregator):
 
     def _deliver(self, site: Site, request: Request, answer: Callable[[], Reply]) -> Reply:
         """The site's answer or refusal, its state kept and its time and bytes counted."""
-        started = time.perf_counter()
+        started, refusal = time.perf_counter(), None
         try:
             reply = answer()
         except PolicyRefused:
             raise
         except (PeerError, StateError, BudgetExceeded) as error:
-            reply = Reply(site.refusal(error))
+            reply, refusal = Reply(site.refusal(error)), str(error)
         self._save_site(site)
-        self._seconds[site.name] += time.perf_counter() - started
-        self._received[site.name] += len(request.data) + len(request.body)
-        self._sent[site.name] += len(reply.data) + len(reply.payload)
+        seconds = time.perf_counter() - started
+        received, sent = len(request.data) + len(request.body), len(reply.data) + len(reply.payload)
+        self._seconds[site.name] += seconds
+        self._received[site.name] += received
+        self._sent[site.name] += sent
+        tell(
+            self._coordinator.phase,
+            site=site.name,
+            received=received,
+            sent=sent,
+            seconds=seconds,
+            refused=refusal,
+        )
         return reply
 
     # Files -----------------------------------------------------------------------------------------------

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from sordino.cli import check, demo, describe, extract, init, keys, ledger, plan, predict, privacy, run
+from sordino.cli import (
+    check,
+    demo,
+    describe,
+    doctor,
+    extract,
+    init,
+    keys,
+    ledger,
+    plan,
+    predict,
+    privacy,
+    run,
+)
 from sordino.cli.app import app
 
 __all__ = [
@@ -10,6 +23,7 @@ __all__ = [
     "check",
     "demo",
     "describe",
+    "doctor",
     "extract",
     "init",
     "keys",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -61,11 +62,43 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[
+    ctx: typer.Context,
+    version: Annotated[  # noqa: ARG001 (its callback prints it)
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Say every step of the protocol on stderr.")
+    ] = False,
+    log: Annotated[
+        Path | None,
+        typer.Option("--log", metavar="FILE", help="Append every step to FILE, a JSON object a line."),
+    ] = None,
 ) -> None:
     """Secure sums over hospitals: train one model together, and nobody sees more than the sum."""
+    if verbose or log is not None:
+        _listen(ctx, verbose, log)
+
+
+def _listen(ctx: typer.Context, verbose: bool, log: Path | None) -> None:
+    """Send what is logged to stderr, a file, or both. Raises `OSError` if that cannot be written."""
+    import logging
+
+    from sordino.log import JsonLines, logger
+
+    handlers: list[logging.Handler] = [logging.StreamHandler()] if verbose else []
+    if log is not None:
+        handlers.append(logging.FileHandler(log, encoding="utf-8"))
+        handlers[-1].setFormatter(JsonLines())
+    logger.setLevel(logging.INFO)
+
+    def end() -> None:
+        for handler in handlers:
+            logger.removeHandler(handler)
+            handler.close()
+
+    for handler in handlers:
+        logger.addHandler(handler)
+    ctx.call_on_close(end)
 
 
 def tell_error(message: str) -> None:

@@ -53,6 +53,7 @@ class FederatedComBat(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         location_only: bool = False,
         reference: float | str | None = None,
         discloses_reference: bool = False,
+        discloses_patients: bool = False,
         tolerance: float = 1e-4,
         aggregator: Literal["masked", "plain"] = "masked",
         across_rounds: AcrossRounds = "freeze",
@@ -66,6 +67,7 @@ class FederatedComBat(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.location_only = location_only
         self.reference = reference
         self.discloses_reference = discloses_reference
+        self.discloses_patients = discloses_patients
         self.tolerance = tolerance
         self.aggregator = aggregator
         self.across_rounds = across_rounds
@@ -104,6 +106,7 @@ class FederatedComBat(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             location_only=self.location_only,
             reference=None if self.reference is None else _label(self.reference),
             discloses_reference=self.discloses_reference,
+            discloses_patients=self.discloses_patients,
             tolerance=self.tolerance,
             aggregator=self.aggregator,
             across_rounds=self.across_rounds,

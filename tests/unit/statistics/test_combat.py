@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from reference.combat import combat
-from scanners import hospitals, pooled, stacked
+from scanners import SCALES, hospitals, pooled, stacked
+from sordino.aggregation.masked import MaskedAggregator
 from sordino.course.terms import PrivateTerms
 from sordino.errors import InvalidArgument, PolicyError, RoundAborted, ValueOutOfRange
-from sordino.statistics.combat import SplitBatchWarning, harmonise
+from sordino.privacy.guard import BudgetGuard
+from sordino.statistics.combat import CombatPlan, SplitBatchWarning, harmonise
 
 ROOT = Path(__file__).parents[3]
 DATA = Path(os.environ.get("SORDINO_SHARED_DATA", ROOT.parent / "shared" / "data")) / "combat"
@@ -137,9 +139,14 @@ def test_missing_values_leave_each_feature_to_the_rows_that_have_it(variant):
     random = np.random.default_rng(1)
     for rows in features.values():
         rows[random.random(rows.shape) < 0.15] = np.nan
-    done = harmonise(features, covariates=covariates, aggregator="plain", **disclosed(variant))
+    settings = {"covariates": covariates, "aggregator": "plain", **disclosed(variant)}
+    done = harmonise(features, discloses_patients=True, **settings)
     expected, _ = combat(*pooled(features, None, covariates), **variant)
     assert_near(stacked(done.adjusted), expected)
+    with pytest.raises(PolicyError, match="show that patient's covariates"):
+        harmonise(features, **settings)
+    done = harmonise(features, **{**settings, "covariates": None})
+    assert_near(stacked(done.adjusted), combat(*pooled(features), **variant)[0])
 
 
 @pytest.mark.parametrize("step", ["upload", "confirm", "unmask"])
@@ -204,14 +211,19 @@ def test_reference_batch_is_left_as_it_is():
     np.testing.assert_array_equal(done.adjusted["s1"], features["s1"])
 
 
-def test_what_a_private_batch_is_like_moves_no_number_that_leaves_its_site():
-    """Shift a site's features and stretch them about its mean: only pooled sums feel it."""
-    features, _ = hospitals()
-    done = harmonise(features, aggregator="plain")
-    lanes = {kind: total.integers.size for kind, total in done.sums.items()}
-    assert lanes["combat"] == 3 * 6 + 1  # a count, a sum and a product for each feature, and the weight
-    for name, vector in done.adjustment.state.items():
-        assert vector.size <= 6, name
+def test_effects_of_private_batches_leave_no_trace_in_the_sums_but_their_total():
+    """Two worlds in which s1 and s3 have other effects and nobody else can tell them apart."""
+    features = {site: rows[:18] for site, rows in hospitals()[0].items()}
+    effect = 0.3 * SCALES
+    other = {**features, "s1": features["s1"] + effect, "s3": features["s3"] - effect}
+    one, two = (harmonise(rows, aggregator="plain") for rows in (features, other))
+    assert one.sums["combat"].integers.size == 3 * 6 + 1  # a count, a sum and a product for each feature
+    for place in ("alpha", "sigma"):
+        np.testing.assert_allclose(one.adjustment.state[place], two.adjustment.state[place], atol=1e-9)
+    near = np.abs(one.sums["combat"].integers - two.sums["combat"].integers)
+    assert near.max() <= 2**14  # of 2**37 for each unit: rounding alone
+    shift = two.effects["s1"]["s1"].gamma_hat - one.effects["s1"]["s1"].gamma_hat
+    assert np.all(shift * one.adjustment.state["sigma"] > 0.05)
 
 
 def test_new_patients_are_adjusted_by_the_estimates_of_the_fit_alone():
@@ -374,7 +386,7 @@ def test_noised_sums_give_a_centre_and_a_spread_and_keep_to_their_cost(public):
     ranges = tuple(zip(mean - 5.0 * spread, mean + 4.0 * spread, strict=True)) if public else None
     private = PrivateTerms("patient", 20.0, 1e-5, ranges=ranges)
     done = harmonise(features, private=private, empirical_bayes=False)
-    assert 19.0 < done.epsilon <= 20.0
+    assert 19.0 < done.privacy.epsilon <= 20.0
     assert len(done.sums) == 3 - public
     assert all(total.noise > 0.0 for total in done.sums.values())
     state = done.adjustment.state
@@ -393,15 +405,51 @@ def test_what_noise_cannot_hide_is_refused():
     private = PrivateTerms("patient", 4.0, 1e-5)
     with pytest.raises(PolicyError, match="unit 'site' drowns"):
         harmonise(features, private=PrivateTerms("site", 4.0, 1e-5))
-    with pytest.raises(InvalidArgument, match="ranges names 1 feat"):
+    with pytest.raises(InvalidArgument, match="ranges must be"):
         harmonise(features, private=PrivateTerms("patient", 4.0, 1e-5, ranges=((0.0, 1.0),)))
     with pytest.raises(PolicyError, match="covariates cannot be preserved with noise"):
         harmonise(features, covariates=covariates, private=private)
     with pytest.raises(PolicyError, match="reference batch has too few"):
         harmonise(features, reference="s1", discloses_reference=True, private=private)
+    with pytest.raises(InvalidArgument, match="masked"):
+        harmonise(features, private=private, aggregator="plain")
     features["s1"][0, 0] = np.nan
     with pytest.raises(InvalidArgument, match="impute"):
         harmonise(features, private=private)
+
+
+def test_every_sum_is_charged_in_every_journal_and_the_budget_outlives_the_call(tmp_path):
+    features, _ = hospitals(patients=30)
+    private = PrivateTerms("patient", 4.0, 1e-5)
+    held = {site: [site] for site in features}
+    planned = CombatPlan(tuple("012345"), held, 64, private=private).planned()
+    with MaskedAggregator(
+        planned.policy, tuple(features), guard=lambda _: BudgetGuard(planned.budget)
+    ) as sums:
+        done = harmonise(features, private=private, max_patients=64, aggregator=sums)
+        assert {site: sum(charged.values()) for site, charged in sums.charges.items()} == dict.fromkeys(
+            held, 3
+        )
+        assert 3.9 < done.privacy.epsilon <= 4.0
+    harmonise(features, private=private, directory=tmp_path)
+    with pytest.raises(RoundAborted, match="budget"):
+        harmonise(features, private=private, directory=tmp_path)
+
+
+@pytest.mark.parametrize("step", ["upload", "confirm", "unmask"])
+@pytest.mark.parametrize("kind", ["magnitudes", "private_means", "spreads"])
+def test_noised_sums_outlive_a_lost_site(kind, step):
+    features, _ = hospitals(patients=30)
+    done = harmonise(features, private=PrivateTerms("patient", 8.0, 1e-5), lose={kind: {"s1": step}})
+    assert ("s1" in done.sums[kind].survivors) == (step != "upload")
+    assert np.isfinite(stacked(done.adjusted)).all()
+
+
+def test_reference_of_a_few_patients_is_refused():
+    features, _ = hospitals()
+    features["s1"] = features["s1"][:4]
+    with pytest.raises(ValueOutOfRange, match="'s1' has 4 values of the feature '0', at least 5"):
+        harmonise(features, reference="s1", discloses_reference=True)
 
 
 def test_no_warning_without_a_reason():

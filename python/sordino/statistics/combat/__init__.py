@@ -2,6 +2,7 @@
 
 from sordino.statistics.combat.bayes import Variant
 from sordino.statistics.combat.harmonise import Harmonised, harmonise
+from sordino.statistics.combat.plan import CombatPlan
 from sordino.statistics.combat.rows import BatchRows, Covariate, SplitBatchWarning
 
-__all__ = ["BatchRows", "Covariate", "Harmonised", "SplitBatchWarning", "Variant", "harmonise"]
+__all__ = ["BatchRows", "CombatPlan", "Covariate", "Harmonised", "SplitBatchWarning", "Variant", "harmonise"]

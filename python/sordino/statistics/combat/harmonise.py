@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,30 +15,19 @@ from numpy.typing import ArrayLike
 from sordino.aggregation.base import Aggregate, Aggregator, Step
 from sordino.aggregation.masked import MaskedAggregator
 from sordino.aggregation.plain import PlainAggregator, PlainSumWarning
-from sordino.course.answer import Answering
 from sordino.course.arrays import Arrays
-from sordino.course.follow import Event, Summed, Turn, course, follow
-from sordino.course.noise import Demand, NoisePlanned, plan_noise
-from sordino.course.stage import Stage
+from sordino.course.follow import Event, Summed, course, follow
 from sordino.course.terms import PrivateTerms
 from sordino.errors import InvalidArgument, PolicyError
 from sordino.models.model import Matrix
+from sordino.privacy.accountant import Guarantee
 from sordino.privacy.guard import BudgetGuard
-from sordino.protocol.noise import Noise
-from sordino.protocol.policy import AcrossRounds, Block, Policy, Question, plan_policy
+from sordino.protocol.policy import AcrossRounds, Policy
 from sordino.statistics.combat.adjustment import Adjustment, Effects
 from sordino.statistics.combat.bayes import Variant
+from sordino.statistics.combat.plan import CombatPlan
 from sordino.statistics.combat.rows import BatchRows, Covariate, Layout, SplitBatchWarning
-from sordino.statistics.combat.stages import (
-    CombatCentres,
-    CombatMoments,
-    CombatReference,
-    CombatUnits,
-)
-from sordino.statistics.noised_scaling import Magnitudes, PrivateMeans, Spreads
-
-Losses: TypeAlias = Mapping[str, Mapping[str, Step]]
-"""Simulated losses: kind of sum -> site -> the first message that it no longer sends."""
+from sordino.statistics.describing import Losses, spent
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,26 +37,26 @@ class Harmonised:
     adjusted     site -> float64 of the shape of its features; all of it stays at the site
     effects      site -> batch -> its effect, which stays there unless the batch is shared
     adjustment   the common estimates, which everybody knows
-    covariates   what was preserved, levels filled in
-    columns      names of the features
+    plan         the public terms, levels of the covariates filled in
     sums         every sum that was made, by kind; the estimates are of the survivors of "combat"
     policy       the terms of the sums
-    epsilon      with privacy: what all sums together cost at most, at the delta of the terms
+    privacy      with noise: what the site that was charged most has spent, from its own journal
     """
 
     adjusted: Mapping[str, Matrix]
     effects: Mapping[str, Effects]
     adjustment: Adjustment
-    covariates: tuple[Covariate, ...]
-    columns: tuple[str, ...]
+    plan: CombatPlan
     sums: Mapping[str, Aggregate]
     policy: Policy
-    epsilon: float | None = None
+    privacy: Guarantee | None = None
 
     @property
     def constant(self) -> tuple[str, ...]:
         """Features that do not vary within the batches: they are left as they are."""
-        return tuple(self.columns[place] for place in np.flatnonzero(self.adjustment.state["sigma"] == 0.0))
+        return tuple(
+            self.plan.columns[place] for place in np.flatnonzero(self.adjustment.state["sigma"] == 0.0)
+        )
 
     def adjust(
         self,
@@ -82,11 +73,11 @@ class Harmonised:
         if site not in self.effects:
             raise InvalidArgument(f"site {site!r} was not in the fit, only {sorted(self.effects)}")
         labels = np.full(len(np.asarray(features)), site) if batch is None else batch
-        rows = BatchRows.of(site, features, labels, covariates or {}, self.covariates, self.columns)
+        rows = BatchRows.of(site, features, labels, covariates or {}, self.plan.covariates, self.plan.columns)
         return self.adjustment.adjusted(rows, self.effects[site])
 
     def __repr__(self) -> str:
-        return f"Harmonised({len(self.adjusted)} sites, {len(self.columns)} features)"
+        return f"Harmonised({len(self.adjusted)} sites, {len(self.plan.columns)} features)"
 
 
 def harmonise(
@@ -101,10 +92,12 @@ def harmonise(
     reference: str | None = None,
     discloses_reference: bool = False,
     tolerance: float = 1e-4,
-    aggregator: Literal["masked", "plain"] | Callable[..., Aggregator] = "masked",
+    aggregator: Literal["masked", "plain"] | Aggregator = "masked",
     across_rounds: AcrossRounds = "freeze",
     max_patients: int | None = None,
+    discloses_patients: bool = False,
     private: PrivateTerms | None = None,
+    directory: Path | None = None,
     lose: Losses | None = None,
     **policy_terms: Any,
 ) -> Harmonised:
@@ -119,10 +112,14 @@ def harmonise(
     empirical_bayes, location_only, tolerance   see `Variant`
     reference      the batch that the others are made like
     discloses_reference   whether a reference that one site alone has may tell its means and variances
-    aggregator     "masked", "plain", or what makes an `Aggregator` of (policy, sites, groups=...)
+    aggregator     "masked", "plain" for sums in the clear, for comparison, or one whose policy plans the
+                   questions of `CombatPlan`, with its lane groups
     across_rounds  "freeze" or "accept", see `sordino.protocol.policy.Policy`
     max_patients   public bound on the patients of a site; None for the number of all rows
+    discloses_patients   whether values may be missing beside covariates: features that differ in a single
+                   patient then show that patient's covariates
     private        noise the sums at this cost; without covariates and reference, see docs/combat.md
+    directory      where the simulated sites keep their keys and journals, so that budgets outlive this call
     lose           sites that vanish: kind of sum -> site -> the first message that it does not send
     policy_terms   as in `plan_policy`
 
@@ -131,65 +128,48 @@ def harmonise(
     and `RoundAborted` where too few sites survive.
     """
     rows, coded = _rows(sites, batch, covariates, levels, columns)
-    held = {name: sorted(set(one.batches.tolist())) for name, one in rows.items()}
-    names = next(iter(rows.values())).columns
-    most = sum(len(one.features) for one in rows.values()) if max_patients is None else max_patients
-    terms = {"study": "combat", "sites": len(rows), "rounds": 20, **policy_terms}
-    trial = Question("trial", (Block("lane", 1, 1.0, 0),))
-    layout = Layout.of(held, plan_policy(plan=[trial], across_rounds="accept", **terms).min_cohort)
-    if private is not None:  # what is shared would be sums of a few patients, each with all the noise
-        several = {label for label in _labels(held) if sum(label in own for own in held.values()) > 1}
-        layout = Layout(held, (), tuple(sorted(several)))
-    _check(layout, reference, discloses=discloses_reference)
-    variant = Variant(empirical_bayes, location_only, tolerance)
+    plan = CombatPlan(
+        columns=next(iter(rows.values())).columns,
+        held={name: sorted(set(one.batches.tolist())) for name, one in rows.items()},
+        max_patients=sum(len(one.features) for one in rows.values())
+        if max_patients is None
+        else max_patients,
+        covariates=coded,
+        reference=reference,
+        discloses_reference=discloses_reference,
+        private=private,
+        policy_terms=policy_terms,
+    )
+    _check_missing(rows, plan, discloses_patients=discloses_patients)
+    kinds = [stage.kind for stage in plan.stages()]
+    if unknown := sorted(set(lose or {}) - set(kinds)):
+        raise InvalidArgument(f"lose names the sum {unknown[0]!r}, the sums are {kinds}")
     sums: dict[str, Aggregate] = {}
 
     def note(event: Event) -> None:
         if isinstance(event, Summed):
             sums[event.turn.stage.kind] = event.total
 
-    epsilon: float | None = None
-    state: Arrays = {}
-    given: dict[str, Any] = {}
-    if private is not None:
-        _check_private(rows, coded, reference, private)
-        turns, state, planned = _private_course(len(names), most, private, terms)
-        policy, epsilon = planned.policy, planned.guarantee.epsilon
-        given = {"guard": lambda _: BudgetGuard(planned.budget)}
-    else:
-        coded_names = tuple(column for one in coded for column in one.columns)
-        given = {"groups": layout.groups}
-        kinds: list[Any] = [CombatUnits, CombatCentres, CombatMoments]
-        if reference is not None and reference not in layout.shared:
-            kinds.append(CombatReference)
-        stages: list[Stage[BatchRows]] = [
-            kind(coded_names, names, len(rows), most, layout, reference) for kind in kinds
-        ]
-        turns = course(*((stage, 1) for stage in stages))
-        policy = plan_policy(plan=[one.question() for one in stages], across_rounds=across_rounds, **terms)
-    if unknown := sorted(set(lose or {}) - {turn.stage.kind for turn in turns}):
-        raise InvalidArgument(
-            f"lose names the sum {unknown[0]!r}, the sums are {[turn.stage.kind for turn in turns]}"
-        )
-
     def losses(kind: str, _number: int) -> Mapping[str, Step]:
         return (lose or {}).get(kind, {})
 
-    with _aggregator(aggregator, policy, tuple(rows), given) as adder:
-        state = follow(turns, adder, rows, state, lose=losses, keep=False, notify=note)
-    adjustment = Adjustment(_common(state, len(names)), layout, variant, reference)
+    given = nullcontext(aggregator) if isinstance(aggregator, Aggregator) else None
+    with given or _sums(aggregator, plan, across_rounds, directory) as adder:
+        noise = {one.kind: one.noise for one in adder.policy.plan if one.noise is not None}
+        turns = course(*((stage, 1) for stage in plan.stages(noise)))
+        state = follow(turns, adder, rows, plan.initial(), lose=losses, keep=False, notify=note)
+        privacy = None if private is None else spent(adder, private.delta)
+    variant = Variant(empirical_bayes, location_only, tolerance)
+    adjustment = Adjustment(_common(state, len(plan.columns)), plan.layout, variant, reference)
     shared = adjustment.shared_effects()
     effects = {
-        name: {label: shared[label] for label in held[name] if label in shared} | adjustment.own_effects(one)
+        name: {label: shared[label] for label in plan.held[name] if label in shared}
+        | adjustment.own_effects(one)
         for name, one in rows.items()
     }
-    _warn(layout, effects)
+    _warn(plan.layout, effects)
     adjusted = {name: adjustment.adjusted(one, effects[name]) for name, one in rows.items()}
-    return Harmonised(adjusted, effects, adjustment, coded, names, sums, policy, epsilon)
-
-
-def _labels(held: Mapping[str, Sequence[str]]) -> list[str]:
-    return sorted({label for own in held.values() for label in own})
+    return Harmonised(adjusted, effects, adjustment, plan, sums, adder.policy, privacy)
 
 
 def _rows(
@@ -199,8 +179,8 @@ def _rows(
     levels: Mapping[str, Sequence[str]] | None,
     columns: Sequence[str] | None,
 ) -> tuple[dict[str, BatchRows], tuple[Covariate, ...]]:
-    if len(sites) < 3:
-        raise InvalidArgument(f"a secure sum needs three sites or more, got {len(sites)}")
+    if not sites:
+        raise InvalidArgument("there are no sites")
     for what, given in (("batch", batch), ("covariates", covariates)):
         if given is not None and set(given) != set(sites):
             raise InvalidArgument(f"{what} must name the sites {sorted(sites)}, got {sorted(given)}")
@@ -230,68 +210,18 @@ def _rows(
     return rows, coded
 
 
-def _check(layout: Layout, reference: str | None, *, discloses: bool) -> None:
-    if layout.batches < 2:
-        raise InvalidArgument("there is one batch only: nothing to harmonise")
-    if reference is None:
-        return
-    labels = _labels({site: list(own) for site, own in layout.held.items()})
-    if reference not in labels:
-        raise InvalidArgument(f"the reference {reference!r} is none of the batches {labels}")
-    if reference in layout.split:
-        raise PolicyError(
-            f"the reference {reference!r} stands at several sites, too few to be summed by itself: give it a "
-            "name at each site"
-        )
-    if reference not in layout.shared and not discloses:
-        raise PolicyError(
-            f"the reference {reference!r} stands at one site, whose means and variances everybody would be "
-            "told: discloses_reference=True allows it"
-        )
-
-
-def _check_private(
-    rows: Mapping[str, BatchRows],
-    covariates: Sequence[Covariate],
-    reference: str | None,
-    private: PrivateTerms,
-) -> None:
-    if private.unit != "patient":
-        raise PolicyError(
-            f"noise for the unit {private.unit!r} drowns the centres of a few sites: harmonise with the unit "
-            "'patient'"
-        )
-    if covariates:
-        raise PolicyError(
-            "covariates cannot be preserved with noise: products about a batch's means are no sum over "
-            "patients, whom the noise must hide one by one"
-        )
-    if reference is not None:
-        raise PolicyError("a reference batch has too few patients to be told with noise that hides each")
+def _check_missing(rows: Mapping[str, BatchRows], plan: CombatPlan, *, discloses_patients: bool) -> None:
     for name, one in rows.items():
-        if np.isnan(one.features).any():
+        if not np.isnan(one.features).any():
+            continue
+        if plan.private is not None:
             raise InvalidArgument(f"site {name!r} has missing values: with noise, impute them first")
-    columns = len(next(iter(rows.values())).columns)
-    if private.ranges is not None and len(private.ranges) != columns:
-        raise InvalidArgument(f"private.ranges names {len(private.ranges)} features of {columns}")
-
-
-def _private_course(
-    columns: int, most: int, private: PrivateTerms, terms: Mapping[str, Any]
-) -> tuple[tuple[Turn, ...], Arrays, NoisePlanned]:
-    """The noised sums of a scaling, alike in noise for what a patient adds, and the state they start from."""
-    kinds: tuple[Any, ...] = (Magnitudes, PrivateMeans, Spreads)
-    state: Arrays = {}
-    if private.ranges is not None:
-        low, high = np.array(private.ranges, dtype=np.float64).T
-        kinds, state = kinds[1:], {"centre": (low + high) / 2.0, "unit": (high - low) / 2.0}
-
-    def stages(noise: Mapping[str, Noise]) -> list[Stage[Any]]:
-        return [kind(columns, Answering(private.unit, terms["sites"], most, noise)) for kind in kinds]
-
-    planned = plan_noise([Demand(stage.question(), 1) for stage in stages({})], private, **terms)
-    noise = {one.kind: one.noise for one in planned.policy.plan if one.noise is not None}
-    return course(*((stage, 1) for stage in stages(noise))), state, planned
+        if plan.covariates and not discloses_patients:
+            raise PolicyError(
+                f"site {name!r} has missing values beside covariates: sums of two features that differ in "
+                "one patient would show that patient's covariates; impute first, or allow it by "
+                "discloses_patients=True"
+            )
 
 
 def _common(state: Arrays, columns: int) -> Arrays:
@@ -326,15 +256,22 @@ def _warn(layout: Layout, effects: Mapping[str, Effects]) -> None:
                 )
 
 
-def _aggregator(
-    kind: str | Callable[..., Aggregator], policy: Policy, names: tuple[str, ...], given: Mapping[str, Any]
-) -> Aggregator:
-    if callable(kind):
-        return kind(policy, names, **given)
+def _sums(
+    kind: object, plan: CombatPlan, across_rounds: AcrossRounds, directory: Path | None
+) -> MaskedAggregator | PlainAggregator:
+    if kind not in ("masked", "plain"):
+        raise InvalidArgument(f'aggregator must be "masked", "plain" or an Aggregator, got {kind!r}')
+    names = tuple(plan.held)
+    if plan.private is not None:
+        if kind == "plain":
+            raise InvalidArgument("a private harmonisation needs masked sums: plain ones have no noise")
+        planned = plan.planned()
+        return MaskedAggregator(
+            planned.policy, names, directory=directory, guard=lambda _: BudgetGuard(planned.budget)
+        )
+    policy, groups = plan.policy(across_rounds), plan.layout.groups
     if kind == "masked":
-        return MaskedAggregator(policy, names, **given)
-    if kind == "plain":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PlainSumWarning)  # it was asked for by name
-            return PlainAggregator(policy, names, groups=given.get("groups"))
-    raise InvalidArgument(f'aggregator must be "masked", "plain" or make an Aggregator, got {kind!r}')
+        return MaskedAggregator(policy, names, directory=directory, groups=groups)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PlainSumWarning)  # it was asked for by name
+        return PlainAggregator(policy, names, groups=groups)

@@ -26,6 +26,8 @@ _SUM_CLIP = 2.0**14
 _PRODUCT_CLIP = 2.0**18
 """A patient's value, in units of the spread, and its square; batches may be so far apart."""
 _WANTED_BITS = 44
+LEAST_REFERENCE = 5
+"""Patients of a reference batch: what is told of fewer is near to telling of each."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,14 @@ class CombatSum:
             raise ValueOutOfRange(
                 f"site {site.name!r}, feature {names[wrong[0] % len(names)]!r}: its values here are far "
                 "beyond those of most sites; has it another unit?"
+            )
+
+    def check_reference(self, rows: Vector) -> None:
+        """Raise `ValueOutOfRange` for a reference of too few patients."""
+        if len(few := np.flatnonzero(rows < LEAST_REFERENCE)):
+            raise ValueOutOfRange(
+                f"the reference batch {self.reference!r} has {rows[few[0]]:g} values of the feature "
+                f"{self.columns[few[0]]!r}, at least {LEAST_REFERENCE} are needed"
             )
 
 
@@ -214,6 +224,7 @@ class CombatMoments(CombatSum):
             state[f"{group}_rows"], state[f"{group}_level"] = one.rows, one.level(beta)
             state[f"{group}_scatter"] = self._distinct(one.residual(beta))
             if label == self.reference:
+                self.check_reference(one.rows)
                 alpha, residual = state[f"{group}_level"], state[f"{group}_scatter"]
                 rows = np.maximum(one.rows, 1.0)
         return {**state, "alpha": alpha, "sigma": np.sqrt(residual / rows)}
@@ -266,10 +277,7 @@ class CombatReference(CombatSum):
         if here.any():
             covariates, features = centred(site.covariates[here], site.features[here], known)
             found = Moments.of(covariates, features)
-            if len(none := np.flatnonzero(found.rows == 0)):
-                raise ValueOutOfRange(
-                    f"the reference batch {self.reference!r} lacks the feature {self.columns[none[0]]!r}"
-                )
+            self.check_reference(found.rows)
             beta = known["beta"].reshape(len(self.columns), -1)
             level, variance = found.level(beta), found.residual(beta) / found.rows
         return Contribution({"level": level, "variance": variance, "present": np.array([float(here.any())])})

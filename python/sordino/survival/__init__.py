@@ -1,0 +1,1 @@
+"""Survival by secure sums: Cox regression, survival curves, the log-rank test, C-index, Brier score."""

@@ -49,7 +49,7 @@ def test_hospitals_differ_in_most_features_before_and_in_none_after(hospitals):
         test.__name__: (differing(test, features), differing(test, done.adjusted))
         for test in (f_oneway, levene)
     }
-    print(f"\nshare of {len(done.columns)} features that differ, before and after: {shares}")  # noqa: T201
+    print(f"\nshare of {len(done.plan.columns)} features that differ, before and after: {shares}")  # noqa: T201
     assert shares["f_oneway"][0] > 0.5
     assert shares["f_oneway"][1] < 0.01
     assert shares["levene"][1] < 0.5 * shares["levene"][0]

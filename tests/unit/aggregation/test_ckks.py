@@ -68,9 +68,12 @@ class TestCkks(AggregatorSuite):
         with self.make(policy_for(4000)) as aggregator:
             result = aggregator.aggregate("sum", b"x" * 50, contributors(vectors(4000)))
             most = 4001 * aggregator.parameters.bytes_per_lane
-        for traffic in result.traffic.values():
+        opener, *others = (result.traffic[name] for name in SITES)
+        for traffic in others:
             assert 0.7 * most < traffic.sent < 1.05 * most + 8192 * 16
             assert traffic.received == 50
+        assert opener.received > 50 + 0.7 * most
+        assert opener.sent > others[0].sent
 
     def test_without_the_extra_it_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "tenseal", None)

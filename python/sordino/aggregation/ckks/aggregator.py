@@ -76,7 +76,15 @@ class CkksAggregator(SimulatedAggregator):
             sent = len(upload.ciphertext) + len(upload.signature)
             traffic[name] = Traffic(sent=sent, received=len(body), seconds=seconds)
         # Any survivor can open it; the first that is still there is asked.
-        opened = self._members[openers[0]].open(self._round, tuple(traffic), total.serialise())
+        opener, data = openers[0], total.serialise()
+        started = time.perf_counter()
+        opened = self._members[opener].open(self._round, tuple(traffic), data)
+        own = traffic[opener]
+        traffic[opener] = Traffic(
+            sent=own.sent + opened.nbytes,
+            received=own.received + len(data),
+            seconds=own.seconds + time.perf_counter() - started,
+        )
         return opened, traffic
 
     def _check(self, upload: Upload, asked: bytes) -> None:

@@ -55,6 +55,28 @@ class Checkpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return msgspec.structs.replace(self, position=position, state=pack_arrays(state), **counts)
 
 
+class FileMemory:
+    """What a site remembers, in a file of its own beside its journal."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> Arrays:
+        """See `Memory`. Raises `StateError` if it is damaged."""
+        try:
+            return unpack_arrays(self._path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except MalformedMessage as error:
+            raise StateError(f"{self._path}: is damaged: {error}") from None
+
+    def keep(self, arrays: Arrays) -> None:
+        """See `Memory`."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A simulation may be killed and go on, but need not outlive a loss of power.
+        write_durably(self._path, pack_arrays(arrays), sync=False)
+
+
 class RunDirectory:
     """`out` with the results, `out/state` with what a run needs to go on: private, and locked while open.
 
@@ -85,6 +107,10 @@ class RunDirectory:
     def session(self) -> Path:
         """Keys, journals and states of the simulated sites."""
         return self.private / "session"
+
+    def memory(self, site: str, repeat: int) -> FileMemory:
+        """What a simulated site remembers in this repeat."""
+        return FileMemory(self.session / "sites" / site / f"memory-{repeat}")
 
     def load(self, study: bytes) -> Checkpoint | None:
         """The last checkpoint, None before the first.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -132,7 +132,10 @@ class _Run:
 
     def _train(self, aggregator: Aggregator) -> None:
         study, start = self._prepared.study, self._checkpoint
-        sites = self._prepared.sites(start.repeat)
+        sites = {
+            name: replace(site, memory=self._directory.memory(name, start.repeat))
+            for name, site in self._prepared.sites(start.repeat).items()
+        }
         state = follow(
             self._turns,
             aggregator,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sordino.federated.estimators.linear import FederatedLinearRegression
     from sordino.federated.estimators.logistic import FederatedLogisticRegression
     from sordino.federated.estimators.perceptron import FederatedMLPClassifier
+    from sordino.federated.standard_scaler import FederatedStandardScaler
     from sordino.protocol.policy import Block, Floor, Policy, Question, plan_policy
     from sordino.simulation import SecureSum, default_policy, secure_sum
 
@@ -30,6 +31,7 @@ _HOMES = {
     "FederatedLinearRegression": "federated.estimators.linear",
     "FederatedLogisticRegression": "federated.estimators.logistic",
     "FederatedMLPClassifier": "federated.estimators.perceptron",
+    "FederatedStandardScaler": "federated.standard_scaler",
     "Floor": "protocol.policy",
     "LocalError": "errors",
     "MaskedAggregator": "aggregation.masked",
@@ -53,6 +55,7 @@ __all__ = [
     "FederatedLinearRegression",
     "FederatedLogisticRegression",
     "FederatedMLPClassifier",
+    "FederatedStandardScaler",
     "Floor",
     "LocalError",
     "MaskedAggregator",

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from sordino.aggregation.base import Aggregate, Aggregator, Step
 from sordino.aggregation.masked import MaskedAggregator
-from sordino.aggregation.plain import PlainAggregator, PlainSumWarning
 from sordino.course.follow import Event, Summed, follow
+from sordino.course.simulated import Summing, summing
 from sordino.course.terms import PrivateTerms
 from sordino.errors import InvalidArgument
 from sordino.privacy.accountant import Guarantee
@@ -36,7 +35,7 @@ Losses: TypeAlias = Mapping[str, Mapping[str, Step]]
 def describe(
     sites: Mapping[str, SiteData],
     *,
-    aggregator: Literal["masked", "plain"] | Aggregator = "masked",
+    aggregator: Summing | Aggregator = "masked",
     quantiles: Iterable[float] = QUARTILES,
     grid: Grid | None = 64,
     correlation: bool = False,
@@ -53,8 +52,8 @@ def describe(
 
     sites          by name, three at least. A site that lacks a column has no value of it; columns come in the
                    order in which the sites, sorted, have them
-    aggregator     "masked", "plain" for sums in the clear, for comparison, or one whose policy plans
-                   `Survey(...).questions()`
+    aggregator     "masked", "plain" for sums in the clear, for comparison, what makes one of a policy and the
+                   sites' names, or one whose policy plans `Survey(...).questions()`
     quantiles      parts, from 0 to 1; they need a grid
     grid           edges of the histograms' bins, for all features or by name; a number of bins around the
                    public centre; or None for no histograms, quantiles and bounds
@@ -136,25 +135,25 @@ def spent(aggregator: Aggregator, delta: float) -> Guarantee | None:
 
 
 def _sums(
-    kind: str,
+    how: Summing,
     survey: Survey,
     across_rounds: AcrossRounds | None,
     names: tuple[str, ...],
     directory: Path | None,
     terms: Mapping[str, Any],
-) -> MaskedAggregator | PlainAggregator:
-    if kind not in ("masked", "plain"):
-        raise InvalidArgument(f'aggregator must be "masked", "plain" or an Aggregator, got {kind!r}')
-    if survey.private is not None:
-        if kind == "plain":
-            raise InvalidArgument("a private description needs masked sums: plain ones have no noise")
-        planned = survey.planned(**terms)
-        return MaskedAggregator(
-            planned.policy, names, directory=directory, guard=lambda _: BudgetGuard(planned.budget)
-        )
-    policy = survey.policy(across_rounds=across_rounds or "freeze", **terms)
-    if kind == "masked":
-        return MaskedAggregator(policy, names, directory=directory)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PlainSumWarning)  # it was asked for by name
-        return PlainAggregator(policy, names)
+) -> Aggregator:
+    if survey.private is None:
+        policy = survey.policy(across_rounds=across_rounds or "freeze", **terms)
+        if how == "masked":
+            return MaskedAggregator(policy, names, directory=directory)
+        return summing(how, policy, names)
+    planned = survey.planned(**terms)
+    if how == "plain":
+        raise InvalidArgument("a private description needs masked sums: plain ones have no noise")
+    if how != "masked":
+        return summing(how, planned.policy, names)
+
+    def guard(_: str) -> BudgetGuard:
+        return BudgetGuard(planned.budget)
+
+    return MaskedAggregator(planned.policy, names, directory=directory, guard=guard)

@@ -231,7 +231,7 @@ def test_two_sites_are_too_few():
         ({"quantiles": [1.5]}, "from 0 to 1"),
         ({"min_patients": 0}, "min_patients"),
         ({"max_patients": 50}, "a site has 51 patients"),
-        ({"aggregator": "clear"}, '"masked", "plain"'),
+        ({"aggregator": "clear"}, "'masked', 'plain'"),
         ({"lose": {"means": {}}}, "lose names the sum 'means'"),
     ],
 )

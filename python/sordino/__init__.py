@@ -10,9 +10,11 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sordino.adapters.torch import torch_average
     from sordino.aggregation.base import Aggregate, Aggregator, Contribution
     from sordino.aggregation.masked import MaskedAggregator
     from sordino.aggregation.plain import PlainAggregator
+    from sordino.course.averaging import average_arrays
     from sordino.errors import LocalError, PeerError, SordinoError
     from sordino.federated.combat_estimator import FederatedComBat
     from sordino.federated.estimators.linear import FederatedLinearRegression
@@ -41,9 +43,11 @@ _HOMES = {
     "Question": "protocol.policy",
     "SecureSum": "simulation",
     "SordinoError": "errors",
+    "average_arrays": "course.averaging",
     "default_policy": "simulation",
     "plan_policy": "protocol.policy",
     "secure_sum": "simulation",
+    "torch_average": "adapters.torch",
 }
 
 __all__ = [
@@ -65,9 +69,11 @@ __all__ = [
     "Question",
     "SecureSum",
     "SordinoError",
+    "average_arrays",
     "default_policy",
     "plan_policy",
     "secure_sum",
+    "torch_average",
 ]
 
 

@@ -95,9 +95,10 @@ class FedAvg:
         """What is sent of a training, with further blocks; raises `Diverged` for a change beyond the clip."""
         wrong = np.flatnonzero(~(np.abs(change) <= self.clip))
         if len(wrong):
-            where = site.columns[wrong[0]] if wrong[0] < len(site.columns) else "the intercept"
+            names = (*site.columns, "the intercept")
+            where = repr(names[wrong[0]]) if self.model.size <= len(names) else f"parameter {wrong[0]}"
             raise Diverged(
-                f"site {site.name!r}: the change of {where!r} in one round is {change[wrong[0]]:.3g}, beyond "
+                f"site {site.name!r}: the change of {where} in one round is {change[wrong[0]]:.3g}, beyond "
                 f"update_clip = {self.clip:g}: if training diverges, lower learning_rate or local_steps, "
                 "else raise update_clip"
             )

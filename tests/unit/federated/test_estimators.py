@@ -5,6 +5,7 @@ import pytest
 from sklearn import config_context
 from sklearn.base import is_regressor
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -14,7 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import sordino
 from hospitals import hospitals, pooled
 from sordino.aggregation.masked import MaskedAggregator
-from sordino.errors import InvalidArgument, ValueOutOfRange
+from sordino.errors import InvalidArgument
 from sordino.federated.estimators.linear import FederatedLinearRegression
 from sordino.federated.estimators.logistic import FederatedLogisticRegression
 from sordino.federated.estimators.perceptron import FederatedMLPClassifier
@@ -255,10 +256,14 @@ def test_one_patient_or_one_class_at_a_site_and_a_constant_feature_do_no_harm(es
     assert score > (0.5 if is_regressor(estimator) else 0.9)
 
 
-def test_diverging_learning_rate_is_refused_with_advice():
+@pytest.mark.parametrize("estimator", [FederatedLogisticRegression, FederatedMLPClassifier])
+def test_diverging_training_stops_with_a_warning_and_the_model_of_the_least_loss(estimator):
     features, target, where = rows()
-    with pytest.raises(ValueOutOfRange, match="lower learning_rate"):
-        FederatedMLPClassifier(learning_rate=1e4, aggregator="plain").fit(features, target, sites=where)
+    given = estimator(learning_rate=20.0, momentum=0.9, aggregator="plain", standardise=False)
+    with pytest.warns(ConvergenceWarning, match=r"site-000.*(parameter \d+|'\d') in.*lower learning_rate"):
+        given.fit(features * 4.0, target, sites=where)
+    assert given.n_iter_ == len(given.losses_) < given.rounds
+    assert np.isfinite(given.predict_proba(features)).all()
 
 
 @pytest.mark.parametrize(

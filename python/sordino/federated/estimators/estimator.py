@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal
@@ -9,11 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sordino.course.arrays import Arrays
-from sordino.course.follow import Turn, follow
+from sordino.course.follow import Event, Halted, Turn, follow
 from sordino.course.rows import Rows
 from sordino.course.simulated import Summing, site_names, sites_of_rows, summing
 from sordino.errors import InvalidArgument
@@ -42,8 +44,10 @@ class FederatedEstimator(BaseEstimator):  # type: ignore[misc]
     across_rounds  "freeze" or "accept", see `sordino.protocol.policy.Policy`
     max_patients   public bound on the rows of one site; None for the number of all rows
 
+    Where training diverges it stops with a `ConvergenceWarning` and the model of the least loss.
+
     Fitted: `sites_`, `losses_` (mean training loss before each round), `mean_` and `scale_` (None if not
-    standardised), `n_iter_`, `policy_`, `n_features_in_` and, where known, `feature_names_in_`.
+    standardised), `n_iter_` (rounds made), `policy_`, `n_features_in_` and, where known, `feature_names_in_`.
     """
 
     l2: float
@@ -73,8 +77,8 @@ class FederatedEstimator(BaseEstimator):  # type: ignore[misc]
             learner=model,
         )
         state = self._learn(training.turns(), training.questions(), rows, training.initial())
-        self.n_iter_ = self.rounds
         self.losses_ = state["losses"]
+        self.n_iter_ = len(self.losses_)
         self.mean_, self.scale_ = state.get("mean"), state.get("scale")
         return state["parameters"]
 
@@ -90,7 +94,7 @@ class FederatedEstimator(BaseEstimator):  # type: ignore[misc]
             rounds=len(turns),
         )
         with summing(self.aggregator, self.policy_, tuple(rows)) as aggregator:
-            return follow(turns, aggregator, rows, state)
+            return follow(turns, aggregator, rows, state, notify=_warn)
 
     def _rows(self, features: Matrix, target: Vector, sites: ArrayLike | None) -> dict[str, Site]:
         """The rows of each site; sets `sites_`."""
@@ -142,6 +146,12 @@ class FederatedEstimator(BaseEstimator):  # type: ignore[misc]
                 )
         if self.across_rounds not in ("freeze", "accept"):
             raise InvalidArgument(f"across_rounds must be 'freeze' or 'accept', got {self.across_rounds!r}")
+
+
+def _warn(event: Event) -> None:
+    if isinstance(event, Halted):
+        what = f"training stopped, the best model so far is kept: {event.reason}"
+        warnings.warn(what, ConvergenceWarning, stacklevel=5)
 
 
 class FederatedClassifier(ClassifierMixin, FederatedEstimator):  # type: ignore[misc]

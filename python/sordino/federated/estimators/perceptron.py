@@ -65,8 +65,7 @@ class FederatedMLPClassifier(FederatedClassifier):
         """Train on rows `X` (patients, features) with classes `y`, each at the site that `sites` names.
 
         `sites` holds a label for each row, of at least three sites; by default the rows are dealt in turn to
-        three simulated ones. Raises `InvalidArgument` (a ValueError) for what does not fit together, and
-        `ValueOutOfRange` (one too) where training diverges.
+        three simulated ones. Raises `InvalidArgument` (a ValueError) for what does not fit together.
         """
         rows = self._classes_at_sites(X, y, sites)
         self._model = MultiLayerPerceptron(

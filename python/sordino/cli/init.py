@@ -21,6 +21,7 @@ target = "target"            # column to be predicted
 classes = [0, 1]             # its two labels: the negative, the positive
 features = "all others"      # or a list of columns: ["mean radius", "mean texture"]
 # exclude = ["scanner"]      # columns that are no features
+# missing = "refuse"         # a missing value is an error; or "mean", of what is there, by secure sums
 # One file for all sites instead of a path for each of them:
 # path = "all.csv.gz"
 # site_column = "hospital"   # the column that names the site, or
@@ -44,6 +45,11 @@ path = "south.csv"
 [[sites]]
 name = "west"
 path = "west.csv"
+
+# Features that a site has all of or nothing:
+# [[modalities]]
+# name = "genes"
+# columns = ["TP53", "KRAS"]
 
 [model]
 type = "logistic"            # or "mlp", a perceptron; "linear" and "mlp_number" where the target is a number

@@ -19,6 +19,8 @@ class Site:
     test_features, test_target  the same for the held-out patients; None if there are none
     validation_features, validation_target  those of the patients by whom training is stopped early
     columns                     names of the features, for messages
+    modalities                  lane groups that it has besides the one of everybody: blocks of features that
+                                not every site has. Features that it has not, and missing values, are NaN
     test_groups                 bool of shape (held-out patients, cells): the subgroups that each is in
     memory                      what the site itself remembers from round to round
     """
@@ -29,6 +31,7 @@ class Site:
     columns: tuple[str, ...]
     test_features: Matrix | None = None
     test_target: Vector | None = None
+    modalities: frozenset[str] = frozenset()
     test_groups: NDArray[np.bool_] | None = None
     validation_features: Matrix | None = None
     validation_target: Vector | None = None

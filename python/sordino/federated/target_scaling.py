@@ -13,8 +13,9 @@ import numpy as np
 
 from sordino.aggregation.base import Aggregate, Contribution
 from sordino.course.arrays import Arrays
-from sordino.course.stage import Halting, Stage
+from sordino.course.stage import Stage
 from sordino.federated.site import Site
+from sordino.federated.wrapped import Wrapped
 from sordino.models.model import Vector
 from sordino.protocol.policy import Question
 from sordino.statistics.scaling import Means, Units, Variances
@@ -66,25 +67,13 @@ class OfTarget:
         return {**rest, **{_LEAD + name: vector for name, vector in after.items()}}
 
 
-@dataclass(frozen=True)
-class OnScaledTarget:
+class OnScaledTarget(Wrapped):
     """A stage whose sites work on their scaled targets."""
-
-    inner: Stage[Site]
-
-    @property
-    def kind(self) -> str:
-        """The inner one's."""
-        return self.inner.kind
 
     @property
     def reads(self) -> tuple[str, ...]:
         """The inner one's, and the scaler of the target."""
         return (*self.inner.reads, "target_mean", "target_scale")
-
-    def question(self) -> Question:
-        """The inner one's."""
-        return self.inner.question()
 
     def contribute(self, site: Site, known: Arrays) -> Contribution:
         """The inner one's."""
@@ -95,14 +84,6 @@ class OnScaledTarget:
             validation_target=None if kept is None else scaled_target(kept, known),
         )
         return self.inner.contribute(scaled, known)
-
-    def advance(self, state: Arrays, total: Aggregate) -> Arrays:
-        """The inner one's."""
-        return self.inner.advance(state, total)
-
-    def give_up(self, state: Arrays) -> Arrays:
-        """The inner one's, if it has any."""
-        return self.inner.give_up(state) if isinstance(self.inner, Halting) else state
 
 
 def _without_lead(arrays: Arrays) -> Arrays:

@@ -18,6 +18,8 @@ from sordino.errors import PolicyError
 from sordino.federated.curvature import Curvature
 from sordino.federated.early_stopping import EarlyStopping, PrivateValidation, Validation
 from sordino.federated.fedavg import FedAvg
+from sordino.federated.fusion.grouped import Grouped, GroupedRate, parameter_groups
+from sordino.federated.fusion.missing import Filled, imputation
 from sordino.federated.local import Local
 from sordino.federated.private.averaging import LocalTraining, UpdateAveraging
 from sordino.federated.private.clipping import ClipRule
@@ -34,7 +36,7 @@ from sordino.federated.target_scaling import OnScaledTarget
 from sordino.models.logistic import Logistic
 from sordino.models.model import Model, classifier, convex
 from sordino.protocol.noise import Noise
-from sordino.protocol.policy import Question
+from sordino.protocol.policy import EVERYONE, Question
 from sordino.statistics.noised_scaling import Magnitudes, PrivateMeans, Spreads
 from sordino.statistics.scaling import Means, Units, Variances
 
@@ -58,6 +60,9 @@ class Training:
     learner              the model; None for `Logistic` over these columns
     outcome              what is predicted, which says how a model is tested
     bins                 histogram bins of the evaluation on held-out patients; None for no evaluation
+    names                of the features; given where values may be missing, which are then filled
+    least_sites          how many sites must then have values of a feature
+    groups               the lane group of each feature, if there are modalities that some sites lack
     subgroups            cells of held-out patients that are evaluated by themselves
     private              the terms of a private training; None for one without noise
     noise                by kind of question, once it is planned
@@ -85,6 +90,9 @@ class Training:
     learner: Model | None = None
     outcome: Outcome = field(default_factory=TwoClasses)
     bins: int | None = None
+    names: tuple[str, ...] = ()
+    least_sites: int = 3
+    groups: tuple[str, ...] = ()
     subgroups: Subgroups | None = None
     private: PrivateTerms | None = None
     noise: Mapping[str, Noise] = field(default_factory=dict)
@@ -149,7 +157,16 @@ class Training:
                 *self._tests(self.private),
             )
         stages: list[tuple[Stage[Site], int]] = []
-        if self.standardise:
+        if self.names:
+            filling = imputation(
+                self.names,
+                sites=self.sites,
+                max_patients=self.max_patients,
+                least_sites=self.least_sites,
+                standardise=self.standardise,
+            )
+            stages += [(stage, 1) for stage in filling]
+        elif self.standardise:
             bounds = self.columns, self.sites, self.max_patients
             stages += [(Units(*bounds), 1), (Means(*bounds), 1), (Variances(*bounds), 1)]
         scaling = self.outcome.scaling(sites=self.sites, max_patients=self.max_patients)
@@ -162,18 +179,26 @@ class Training:
                 sites=self.sites,
                 max_patients=self.max_patients,
             )
-            stages.append((curvature, 1))
-        trainer = OnScaledTarget(self.trainer) if scaling else self.trainer
+            lacked = tuple(dict.fromkeys(group for group in self.groups if group != EVERYONE))
+            rate = GroupedRate(curvature, lacked) if lacked else curvature
+            stages.append((self._filled(rate), 1))
+        trainer = self._filled(OnScaledTarget(self.trainer) if scaling else self.trainer)
+        if self.groups:
+            trainer = Grouped(trainer, parameter_groups(self.model, self.groups))
         stages += [(trainer, self.rounds), *self._validations()]
         if self.bins is not None:
-            test = self.outcome.evaluation(
+            evaluation = self.outcome.evaluation(
                 self.model, bins=self.bins, sites=self.sites, max_patients=self.max_patients
             )
+            test = self._filled(evaluation)
             stages.append((test, 1))
             if self.subgroups is not None:
                 stages.append((SubgroupSizes(self.subgroups, self.max_patients), 1))
                 stages.append((SubgroupEvaluation(self.subgroups, test), 1))
         return tuple(stages)
+
+    def _filled(self, stage: Stage[Site]) -> Stage[Site]:
+        return Filled(stage) if self.names else stage
 
     def turns(self) -> tuple[Turn, ...]:
         """Every sum of the training, in order; those of training are passed over once it stops."""
@@ -253,7 +278,7 @@ class Training:
             stage = Validation(self.model, self.sites, self.max_patients, self.rounds, self.stopping)
             if self.outcome.scaling(sites=self.sites, max_patients=self.max_patients):
                 stage = OnScaledTarget(stage)
-        return ((stage, self.stopping.checks(self.rounds)),)
+        return ((self._filled(stage), self.stopping.checks(self.rounds)),)
 
     def _tests(self, terms: PrivateTerms) -> tuple[tuple[Stage[Site], int], ...]:
         if self.bins is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,33 +13,48 @@ from numpy.typing import NDArray
 
 from sordino.errors import ConfigError
 from sordino.federated.study.file import StudyFile
+from sordino.federated.study.modality_table import modalities_of
 from sordino.federated.study.schema import Schema
 from sordino.federated.study.subgroup_table import memberships
 from sordino.federated.study.table import SHOWN, Table, read_table
 from sordino.models.model import Matrix, Vector
+from sordino.protocol.policy import EVERYONE
+from sordino.statistics.presence import has_values
 
 
 @dataclass(frozen=True, repr=False)
 class Patients:
     """One site's rows: ids, features float64 (patients, columns), target as `Outcome` has it.
 
-    groups   the cells of [[subgroups]] that each is in, bool (patients, cells)
+    groups       the cells of [[subgroups]] that each is in, bool (patients, cells)
+    modalities   those of which the site has values; where there are none, and where one is missing, is NaN
     """
 
     ids: tuple[str, ...]
     features: Matrix
     target: Vector
     groups: NDArray[np.bool_] | None = None
+    modalities: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, repr=False)
 class Cohort:
-    """All sites' rows, each with the schema that its own file has, and what is worth a warning."""
+    """All sites' rows, each with the schema that its own file has, and what is worth a warning.
+
+    modalities   by name, the features of those that some site lacks
+    """
 
     schema: Schema
     sites: Mapping[str, Patients]
     schemas: Mapping[str, bytes]
     warnings: tuple[str, ...]
+    modalities: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The lane group of each feature; empty where every site has all."""
+        of = {column: name for name, columns in self.modalities.items() for column in columns}
+        return tuple(of.get(feature, EVERYONE) for feature in self.schema.features) if of else ()
 
 
 def read_cohort(study: StudyFile, folder: Path, data: Path | None = None) -> Cohort:
@@ -76,7 +91,17 @@ def examine_cohort(
     cells = tuple((part.column, part.cells) for part in study.subgroups)
     schema = Schema(features, study.model.outcome.coding(study.data), cells)
     schemas = {name: _own_schema(study, schema, table).digest for name, table in tables.items()}
-    return Cohort(schema, sites, schemas, tuple(_warnings(study, sites))), faults
+    lacked = {
+        table.name: tuple(table.columns)
+        for table in study.modalities
+        if any(table.name not in patients.modalities for patients in sites.values())
+    }
+    sites = {
+        name: replace(patients, modalities=patients.modalities & lacked.keys())
+        for name, patients in sites.items()
+    }
+    cohort = Cohort(schema, sites, schemas, tuple(_warnings(study, sites)), lacked)
+    return cohort, faults + _presence_faults(study, cohort)
 
 
 def read_features(
@@ -98,7 +123,7 @@ def read_features(
         columns = tuple(one for one in _features(study, table) if one in table.header)
         if not columns:
             faults.append(f"{table.path}: no column is left as a feature")
-        found[name] = table.numbers(columns, faults, missing=True), columns
+        found[name] = table.numbers(columns, faults, gaps=columns), columns
     if faults:
         raise ConfigError("\n".join(faults))
     return found
@@ -160,13 +185,21 @@ def _features(study: StudyFile, table: Table) -> tuple[str, ...]:
         return tuple(study.data.features)
     parted = (table.column for table in study.subgroups)
     taken = {*study.special.values(), *parted, *study.data.exclude}
-    return tuple(name for name in table.header if name not in taken)
+    known = dict.fromkeys((*table.header, *(name for block in study.modalities for name in block.columns)))
+    return tuple(name for name in known if name not in taken)
+
+
+def _lacked(study: StudyFile, table: Table) -> set[str]:
+    """The columns of those modalities of which a file has none."""
+    blocks = [block.columns for block in study.modalities if not set(block.columns) & set(table.header)]
+    return {column for block in blocks for column in block}
 
 
 def _header_faults(study: StudyFile, features: tuple[str, ...], table: Table) -> list[str]:
     own = [column for key, column in study.special.items() if key != "data.site_column"]
     wanted = dict.fromkeys((*own, *features, *(part.column for part in study.subgroups)))
-    missing = [name for name in wanted if name not in table.header]
+    lacked = _lacked(study, table)
+    missing = [name for name in wanted if name not in table.header and name not in lacked]
     faults = [_no_column(table, name) for name in missing[:SHOWN]]
     if len(missing) > SHOWN:
         faults.append(f"{table.path}: {len(missing) - SHOWN} more columns are missing")
@@ -193,7 +226,11 @@ def _no_column(table: Table, name: str) -> str:
 
 def _own_schema(study: StudyFile, common: Schema, table: Table) -> Schema:
     """The schema of a site's own file: the columns may stand in any order, but must be the same."""
-    own = set(_features(study, table))
+    own = (
+        set(_features(study, table))
+        if isinstance(study.data.features, list)
+        else {*_features(study, table), *_lacked(study, table)}
+    )
     ordered = [name for name in common.features if name in own]
     return replace(common, features=(*ordered, *sorted(own - set(ordered))))
 
@@ -208,12 +245,43 @@ def _patients(study: StudyFile, features: tuple[str, ...], table: Table, faults:
     if len(twice) > SHOWN:
         faults.append(f"{table.path}: {len(twice) - SHOWN} more ids occur more than once")
     target = study.model.outcome.read(study.data, table, faults)
-    values = table.numbers(features, faults)
+    values = table.numbers(features, faults, gaps=_gaps(study, features, table))
     if len(ids) > study.policy.max_patients:
         faults.append(
             f"{table.path}: a site has more than policy.max_patients = {study.policy.max_patients} rows"
         )
-    return Patients(tuple(ids), values, target, memberships(study.subgroups, table))
+    return Patients(
+        tuple(ids),
+        values,
+        target,
+        memberships(study.subgroups, table),
+        modalities_of(study, features, values),
+    )
+
+
+def _gaps(study: StudyFile, features: tuple[str, ...], table: Table) -> set[str]:
+    """The features of which a site's values may be missing: any of them, or whole modalities."""
+    if study.data.missing != "refuse":
+        return set(features)
+    if not study.modalities:
+        return set()
+    has = modalities_of(study, features, table.numbers(features, [], gaps=features))
+    return {name for block in study.modalities if block.name not in has for name in block.columns}
+
+
+def _presence_faults(study: StudyFile, cohort: Cohort) -> list[str]:
+    """A feature of which too few sites have a value would show those."""
+    least = study.policy.min_cohort or 3
+    holders = np.sum([has_values(patients.features) for patients in cohort.sites.values()], axis=0)
+    few = [
+        (name, int(number))
+        for name, number in zip(cohort.schema.features, holders, strict=True)
+        if number < least
+    ]
+    return [
+        f"the feature {name!r} has values at {number} sites, {least} are needed: leave it out"
+        for name, number in few[:SHOWN]
+    ]
 
 
 def _overall_faults(study: StudyFile, sites: Mapping[str, Patients]) -> list[str]:

@@ -39,6 +39,7 @@ from sordino.federated.study.keys import (
     SiteCount,
     Switch,
 )
+from sordino.federated.study.modality_table import ModalityTable, modality_faults
 from sordino.federated.study.privacy_table import PrivacyTable, privacy_faults
 from sordino.federated.study.subgroup_table import SubgroupTable, subgroup_faults
 from sordino.protocol.policy import AcrossRounds
@@ -62,6 +63,7 @@ class Data(Struct, frozen=True, kw_only=True):
         Meta(description='"all others" or a list of column names'),
     ] = "all others"
     exclude: Columns = []
+    missing: Annotated[Literal["refuse", "mean"], Meta(description='"refuse" or "mean"')] = "refuse"
     path: FilePath | None = None
     site_column: Column | None = None
     site_pattern: Pattern | None = None
@@ -153,6 +155,7 @@ class StudyFile(Struct, frozen=True, kw_only=True):
     model: ModelTable = LogisticFamily()
     training: TrainingTable = TrainingTable()
     test: HeldOutTable | None = None
+    modalities: list[ModalityTable] = []
     subgroups: list[SubgroupTable] = []
     dropouts: list[Dropout] = []
     simulation: SimulationTable = SimulationTable()
@@ -321,6 +324,7 @@ def _contradictions(study: StudyFile) -> list[str]:
     return [
         *_site_faults(study),
         *_column_faults(study),
+        *modality_faults(study),
         *_training_faults(study),
         *_test_faults(study),
         *_dropout_faults(study),

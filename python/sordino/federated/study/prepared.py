@@ -22,6 +22,7 @@ from sordino.federated.study.split import drawn, drawn_apart, named
 from sordino.federated.study.subgroup_table import subgroups_of
 from sordino.federated.training import Training
 from sordino.protocol.encoding import digest
+from sordino.protocol.groups import planned_groups, thin_group
 from sordino.protocol.policy import MAX_ROUNDS, Policy, plan_policy
 
 
@@ -50,6 +51,11 @@ class Prepared:
                 rows.update(patients.groups.tobytes())
         return digest("study", msgspec.json.encode(self.study), self.policy.digest, rows.digest())
 
+    @property
+    def modalities(self) -> Mapping[str, frozenset[str]]:
+        """By site, the lane groups that it has besides the one of everybody."""
+        return {name: patients.modalities for name, patients in self.cohort.sites.items()}
+
     def sites(self, repeat: int) -> Mapping[str, Site]:
         """Every site's rows, split for this repeat (from 0 on)."""
         test, split = self.study.test, {}
@@ -73,6 +79,7 @@ class Prepared:
                 columns=self.cohort.schema.features,
                 test_features=patients.features[held_out],
                 test_target=patients.target[held_out],
+                modalities=patients.modalities,
                 test_groups=None if patients.groups is None else patients.groups[held_out],
             )
         return split
@@ -114,7 +121,7 @@ def examine(path: Path, data: Path | None = None) -> tuple[Prepared | None, Find
         return None, Findings(tuple(faults), ())
     try:
         # Bounds of the policy do not hang on the rows, so they are told along with faults of the rows.
-        training = _training(study, columns, cohort.schema.features if cohort else None)
+        training = _training(study, columns, cohort)
         policy, privacy = _policy(study, training, cohort.schema.digest if cohort else b"")
     except PolicyError as error:
         return None, Findings((*faults, f"{path}: policy: {error}"), ())
@@ -124,6 +131,10 @@ def examine(path: Path, data: Path | None = None) -> tuple[Prepared | None, Find
         training = replace(
             training, noise={one.kind: one.noise for one in policy.plan if one.noise is not None}
         )
+    if cohort is not None:
+        declared = {name: patients.modalities for name, patients in cohort.sites.items()}
+        if reason := thin_group(planned_groups(policy), declared, study.site_names, policy.min_cohort):
+            faults.append(f"{path}: modalities: {reason}")
     warnings = (*_warnings(study, policy), *_noise_warnings(study, training, privacy, cohort))
     if cohort is None or faults:
         return None, Findings(tuple(faults), warnings)
@@ -136,8 +147,7 @@ def planned(study: StudyFile, cohort: Cohort) -> tuple[Training, Policy, NoisePl
 
     Raises `PolicyError` where the lanes cannot hold it, `TargetUnreachable` where epsilon is too small.
     """
-    features = cohort.schema.features
-    training = _training(study, len(features), features)
+    training = _training(study, len(cohort.schema.features), cohort)
     return training, *_policy(study, training, cohort.schema.digest)
 
 
@@ -151,7 +161,10 @@ def _private_faults(study: StudyFile, cohort: Cohort) -> list[str]:
     ]
 
 
-def _training(study: StudyFile, columns: int, features: tuple[str, ...] | None) -> Training:
+def _training(study: StudyFile, columns: int, cohort: Cohort | None) -> Training:
+    features = None if cohort is None else cohort.schema.features
+    groups = () if cohort is None else cohort.groups
+    gaps = bool(groups) or study.data.missing != "refuse"
     rate = study.training.learning_rate
     rounds = study.training.rounds
     return Training(
@@ -171,6 +184,9 @@ def _training(study: StudyFile, columns: int, features: tuple[str, ...] | None) 
         wanted_bits=study.policy.fraction_bits,
         seed=study.training.seed,
         bins=study.bins,
+        names=features if gaps and features else (),
+        least_sites=study.policy.min_cohort or 3,
+        groups=groups,
         subgroups=subgroups_of(study),
         private=None if study.privacy is None else study.privacy.terms(rounds, features),
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from sordino.course.arrays import Arrays
 from sordino.course.follow import DIVERGED, STOPPED
+from sordino.federated.fusion.missing import filled
 from sordino.federated.site import Site
 from sordino.federated.study.outcomes.outcome import Outcome
 from sordino.federated.subgroups import Subgroups, cell_state
@@ -44,12 +45,12 @@ def repeat_results(
     features, target = _together(sites, held_out=False)
     known = _own_scaler(training, features, target)
     trained_on = outcome.trained_on(target, known)
-    optimum = model.fit(standardised(features, known), trained_on)
+    optimum = model.fit(_ready(features, known), trained_on)
     simulation: dict[str, Any] = {
         "train_objective_federated": model.objective(
-            state["parameters"], standardised(features, state), outcome.trained_on(target, state)
+            state["parameters"], _ready(features, state), outcome.trained_on(target, state)
         ),
-        "train_objective_pooled": model.objective(optimum, standardised(features, known), trained_on),
+        "train_objective_pooled": model.objective(optimum, _ready(features, known), trained_on),
     }
     if training.bins is not None:
         test, truth = _together(sites, held_out=True)
@@ -58,7 +59,7 @@ def repeat_results(
             ("pooled", optimum, known),
         ]:
             truly = outcome.trained_on(truth, scaler)
-            score = outcome.score(model, parameters, standardised(test, scaler), truly)
+            score = outcome.score(model, parameters, _ready(test, scaler), truly)
             simulation[f"test_{outcome.headline}_{which}"] = score
     return {**results, "simulation": simulation}
 
@@ -77,9 +78,9 @@ def alone(training: Training, sites: Mapping[str, Site]) -> dict[str, float]:
             continue
         known = _own_scaler(training, site.features, site.target)
         trained_on = outcome.trained_on(site.target, known)
-        parameters = training.model.fit(standardised(site.features, known), trained_on)
+        parameters = training.model.fit(_ready(site.features, known), trained_on)
         truly = outcome.trained_on(truth, known)
-        scores[name] = outcome.score(training.model, parameters, standardised(test, known), truly)
+        scores[name] = outcome.score(training.model, parameters, _ready(test, known), truly)
     return scores
 
 
@@ -149,9 +150,16 @@ def _own_scaler(training: Training, features: Matrix, target: Vector) -> Arrays:
     if not training.standardise:
         return known
     # By its range: rounding gives a constant such as 0.1 a deviation of 1e-17.
-    constant = features.min(axis=0) == features.max(axis=0)
-    mean = np.where(constant, features[0], features.mean(axis=0))
-    return {**known, "mean": mean, "scale": np.where(constant, 1.0, features.std(axis=0))}
+    constant = np.nanmin(features, axis=0) == np.nanmax(features, axis=0)
+    first = np.nanmin(features, axis=0)
+    mean = np.where(constant, first, np.nanmean(features, axis=0))
+    scale = np.where(constant, 1.0, np.nanstd(features, axis=0))
+    return {**known, "mean": mean, "scale": scale, **({"fill": mean} if training.names else {})}
+
+
+def _ready(features: Matrix, known: Arrays) -> Matrix:
+    """As a model takes them: filled and standardised."""
+    return standardised(filled(features, known), known)
 
 
 def _together(sites: Mapping[str, Site], *, held_out: bool) -> tuple[Matrix, Vector]:

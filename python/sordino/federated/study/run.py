@@ -98,6 +98,7 @@ class _Run:
                 self._prepared.policy,
                 self._prepared.study.site_names,
                 directory=self._directory.session,
+                groups=self._prepared.modalities,
                 schemas=self._prepared.cohort.schemas,
                 guard=None if self._spending is None else self._spending.guard,
             ) as aggregator:
@@ -254,7 +255,7 @@ def _equals_plain_sum(prepared: Prepared, event: Summed) -> bool:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PlainSumWarning)  # the study asked for the comparison
-        plain = PlainAggregator(prepared.policy, prepared.study.site_names)
+        plain = PlainAggregator(prepared.policy, prepared.study.site_names, groups=prepared.modalities)
     total = plain.aggregate(
         event.turn.stage.kind, event.body, {name: given(name) for name in event.total.survivors}
     )
@@ -282,6 +283,8 @@ def _model(prepared: Prepared, state: Arrays) -> StoredModel:
         "id": study.data.id,
         "features": list(prepared.cohort.schema.features),
         "scaler": scaler,
+        "fill": state["fill"].tolist() if "fill" in state else None,
+        "modalities": {name: list(columns) for name, columns in prepared.cohort.modalities.items()},
         "rounds": study.training.rounds,
         "schema": prepared.cohort.schema.digest.hex(),
         "policy": prepared.policy.digest.hex(),

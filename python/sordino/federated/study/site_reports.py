@@ -15,6 +15,7 @@ from sordino.aggregation.base import Aggregate
 from sordino.course.arrays import Arrays
 from sordino.course.follow import Summed
 from sordino.federated.exclusion import LEVEL, exclusion_tests
+from sordino.federated.fusion.missing import filled_site
 from sordino.federated.site import Site
 from sordino.federated.study.file import StudyFile
 from sordino.federated.study.outcomes.outcome import Metrics
@@ -83,7 +84,7 @@ def own_performance(training: Training, site: Site, state: Arrays) -> Metrics | 
     stage = training.outcome.evaluation(
         training.model, bins=training.bins, sites=1, max_patients=training.max_patients
     )
-    given = stage.contribute(site, state)
+    given = stage.contribute(filled_site(site, state), state)
     weight = given.weight if isinstance(given.weight, int) else given.weight[EVERYONE]
     alone = Aggregate(
         round=0,

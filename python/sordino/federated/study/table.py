@@ -8,7 +8,7 @@ import io
 import math
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,21 +53,22 @@ class Table:
             tuple(self.lines[place] for place in chosen),
         )
 
-    def numbers(self, columns: Sequence[str], faults: list[str], *, missing: bool = False) -> Matrix:
+    def numbers(self, columns: Sequence[str], faults: list[str], *, gaps: Collection[str] = ()) -> Matrix:
         """The columns as float64, shape (rows, columns); cells that are no numbers go to `faults`.
 
-        missing   whether a missing value is NaN, and no fault
+        gaps   columns that may have missing values, or not be there at all: they become NaN
         """
-        places = [self.header.index(name) for name in columns]
+        places = [self.header.index(name) if name in self.header else None for name in columns]
         values = np.zeros((len(self.rows), len(columns)))
         wrong = []
         for at, row in enumerate(self.rows):
             for to, place in enumerate(places):
-                number = _number(row[place])
-                if number is None and missing and row[place].strip().lower() in _MISSING:
-                    number = math.nan
-                if number is None:
-                    wrong.append((self.lines[at], columns[to], row[place].strip()))
+                cell = "" if place is None else row[place]
+                number = _number(cell)
+                if number is None and columns[to] in gaps and cell.strip().lower() in _MISSING:
+                    values[at, to] = np.nan
+                elif number is None:
+                    wrong.append((self.lines[at], columns[to], cell.strip()))
                 else:
                     values[at, to] = number
         told = [

@@ -27,6 +27,7 @@ TABLES = [
     file.HeldOutTable,
     file.PolicyTable,
     file.SubgroupTable,
+    file.ModalityTable,
     file.Dropout,
     file.SimulationTable,
 ]

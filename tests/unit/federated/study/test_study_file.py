@@ -171,6 +171,7 @@ def tables() -> dict[str, dict[str, object]]:
         "model": file.ModelTable,
         "training": file.TrainingTable,
         "test": file.HeldOutTable,
+        "modalities": file.ModalityTable,
         "subgroups": file.SubgroupTable,
         "policy": file.PolicyTable,
         "privacy": PrivacyTable,

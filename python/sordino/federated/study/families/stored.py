@@ -9,6 +9,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from sordino.errors import ConfigError
+from sordino.federated.fusion.missing import filled
 from sordino.federated.study.table import SHOWN, Table
 from sordino.models.model import Matrix
 from sordino.statistics.scaling import standardised
@@ -27,6 +28,8 @@ class StoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     """A trained model of any kind; each family adds what it has learnt.
 
     id       column that tells patients apart
+    fill     what stands for a missing value of each feature; None where none may be missing
+    modalities   by name, features of which a file may lack all
     schema   hash of feature names, order, types and target coding, which all sites agreed on
     policy   hash of the terms under which its sums were made
     """
@@ -37,6 +40,8 @@ class StoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     id: str
     features: list[str]
     scaler: ScalerValues | None
+    fill: list[float] | None = None
+    modalities: dict[str, list[str]] = {}
     rounds: int
     schema: Hex
     policy: Hex
@@ -61,7 +66,9 @@ class StoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
         known = {}
         if self.scaler is not None:
             known = {"mean": np.array(self.scaler.mean), "scale": np.array(self.scaler.scale)}
-        return self.predicted(standardised(features, known))
+        if self.fill is not None:
+            known["fill"] = np.array(self.fill)
+        return self.predicted(standardised(filled(features, known), known))
 
     def score(self, table: Table) -> list[tuple[Any, ...]]:
         """The id of every patient, or the line of the file without an id column, and its predictions.
@@ -69,12 +76,14 @@ class StoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
         Columns may stand in any order and others beside them. Raises `ConfigError` with every column that is
         missing and every cell that is no number.
         """
-        if missing := [name for name in self.features if name not in table.header]:
+        blocks = [block for block in self.modalities.values() if not set(block) & set(table.header)]
+        lacked = {name for block in blocks for name in block}
+        if missing := [name for name in self.features if name not in table.header and name not in lacked]:
             more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
             names = ", ".join(repr(name) for name in missing[:SHOWN]) + more
             raise ConfigError(f"{table.path}: no column {names}, which the model needs")
         faults: list[str] = []
-        features = table.numbers(self.features, faults)
+        features = table.numbers(self.features, faults, gaps=() if self.fill is None else self.features)
         if faults:
             raise ConfigError("\n".join(faults))
         ids = table.column(self.id) if self.id in table.header else [str(line) for line in table.lines]
@@ -87,6 +96,8 @@ class StoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
             lengths |= {"scaler.mean": len(self.scaler.mean), "scaler.scale": len(self.scaler.scale)}
             if not all(scale > 0.0 for scale in self.scaler.scale):
                 return "'scaler.scale' holds a number that is not above 0"
+        if self.fill is not None:
+            lengths["fill"] = len(self.fill)
         for key, length in lengths.items():
             if length != len(self.features):
                 return f"{len(self.features)} features, but {length} numbers in {key!r}"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sordino.course.averaging import average_arrays
     from sordino.errors import LocalError, PeerError, SordinoError
     from sordino.federated.combat_estimator import FederatedComBat
+    from sordino.federated.estimators.cox import FederatedCox
     from sordino.federated.estimators.linear import FederatedLinearRegression
     from sordino.federated.estimators.logistic import FederatedLogisticRegression
     from sordino.federated.estimators.perceptron import FederatedMLPClassifier
@@ -30,6 +31,7 @@ _HOMES = {
     "Block": "protocol.policy",
     "Contribution": "aggregation.base",
     "FederatedComBat": "federated.combat_estimator",
+    "FederatedCox": "federated.estimators.cox",
     "FederatedLinearRegression": "federated.estimators.linear",
     "FederatedLogisticRegression": "federated.estimators.logistic",
     "FederatedMLPClassifier": "federated.estimators.perceptron",
@@ -56,6 +58,7 @@ __all__ = [
     "Block",
     "Contribution",
     "FederatedComBat",
+    "FederatedCox",
     "FederatedLinearRegression",
     "FederatedLogisticRegression",
     "FederatedMLPClassifier",

@@ -90,3 +90,16 @@ def c_index(scored: NDArray[np.float64]) -> CIndex:
         (concordant + tied + unknown) / (pairs + unknown),
         pairs,
     )
+
+
+def harrell(time: Vector, event: NDArray[np.bool_], score: Vector) -> float:
+    """Harrell's C-index of patients in one place; a patient with the event dies before one censored then.
+
+    NaN where no pair can be compared.
+    """
+    earlier = event[:, np.newaxis] & ((time[:, np.newaxis] < time) | ((time[:, np.newaxis] == time) & ~event))
+    pairs = earlier.sum()
+    higher, same = score[:, np.newaxis] > score, score[:, np.newaxis] == score
+    if not pairs:
+        return float("nan")
+    return float(((higher & earlier).sum() + 0.5 * (same & earlier).sum()) / pairs)

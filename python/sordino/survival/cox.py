@@ -13,6 +13,7 @@ from scipy.stats import chi2, norm
 
 from sordino.course.arrays import Arrays
 from sordino.course.follow import Schedule, nobody_is_lost
+from sordino.course.simulated import Summing
 from sordino.course.stage import Stage
 from sordino.errors import InvalidArgument, RoundAborted
 from sordino.models.cox import at_risk
@@ -22,7 +23,7 @@ from sordino.statistics.scaling import Means, Units, Variances
 from sordino.survival.grid import INTERVALS, LEAST_PATIENTS, TimeGrid, grid_stages
 from sordino.survival.risk_sets import MAX_LANES, RiskSets
 from sordino.survival.rows import SurvivalRows
-from sordino.survival.sums import Sum, Sums, bound_of, columns_of
+from sordino.survival.sums import Sums, bound_of, columns_of
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def cox_regression(
     least_patients: int = LEAST_PATIENTS,
     discloses_patients: bool = False,
     l2: float = 0.0,
-    aggregator: Sum = "masked",
+    aggregator: Summing = "masked",
     across_rounds: AcrossRounds = "freeze",
     max_patients: int | None = None,
     max_sums: int = 50,

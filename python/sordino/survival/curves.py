@@ -9,13 +9,14 @@ import numpy as np
 from scipy.stats import chi2, norm
 
 from sordino.course.follow import Schedule, nobody_is_lost
+from sordino.course.simulated import Summing
 from sordino.errors import InvalidArgument
 from sordino.models.cox import at_risk
 from sordino.models.model import Matrix, Vector
 from sordino.protocol.policy import AcrossRounds
 from sordino.survival.grid import INTERVALS, LEAST_PATIENTS, TimeGrid, grid_stages
 from sordino.survival.rows import SurvivalRows
-from sordino.survival.sums import Sum, Sums, bound_of, columns_of
+from sordino.survival.sums import Sums, bound_of, columns_of
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def survival_curves(
     grid: TimeGrid = INTERVALS,
     least_patients: int = LEAST_PATIENTS,
     discloses_patients: bool = False,
-    aggregator: Sum = "masked",
+    aggregator: Summing = "masked",
     across_rounds: AcrossRounds = "freeze",
     max_patients: int | None = None,
     lose: Schedule = nobody_is_lost,

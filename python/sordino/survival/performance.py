@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sordino.course.follow import Schedule, nobody_is_lost
+from sordino.course.simulated import Summing
 from sordino.errors import InvalidArgument
 from sordino.models.model import Vector
 from sordino.protocol.policy import AcrossRounds
@@ -17,7 +18,7 @@ from sordino.survival.concordance import CIndex, Concordance
 from sordino.survival.cox import CoxFit
 from sordino.survival.grid import INTERVALS, LEAST_PATIENTS, TimeGrid, grid_stages
 from sordino.survival.rows import SurvivalRows
-from sordino.survival.sums import Sum, Sums, bound_of, columns_of
+from sordino.survival.sums import Sums, bound_of, columns_of
 
 SCORE_BINS = 64
 
@@ -50,7 +51,7 @@ def performance(
     score_bins: int = SCORE_BINS,
     least_patients: int = LEAST_PATIENTS,
     discloses_patients: bool = False,
-    aggregator: Sum = "masked",
+    aggregator: Summing = "masked",
     across_rounds: AcrossRounds = "freeze",
     max_patients: int | None = None,
     lose: Schedule = nobody_is_lost,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,20 +97,3 @@ def times_and_events(y: ArrayLike) -> tuple[Vector, Flags]:
     if not np.isin(event, (0, 1)).all():
         raise InvalidArgument("an event is 1 (True), or 0 (False) where the patient was censored")
     return np.asarray(time, dtype=np.float64), np.asarray(event == 1)
-
-
-def split_rows(
-    features: Matrix,
-    time: Vector,
-    event: Flags,
-    members: NDArray[np.intp],
-    names: tuple[str, ...],
-    columns: tuple[str, ...],
-) -> Mapping[str, SurvivalRows]:
-    """The rows of each of `names`, to whose place `members` points, shape (patients,)."""
-    return {
-        name: SurvivalRows(
-            name, features[members == place], time[members == place], event[members == place], columns
-        )
-        for place, name in enumerate(names)
-    }

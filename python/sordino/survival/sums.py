@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Self
 
-from sordino.aggregation.base import Aggregate, Aggregator
-from sordino.aggregation.masked import MaskedAggregator
-from sordino.aggregation.plain import PlainAggregator, PlainSumWarning
+from sordino.aggregation.base import Aggregate
 from sordino.course.arrays import Arrays
 from sordino.course.follow import ATTEMPTS, Event, Schedule, Summed, Turn, follow, nobody_is_lost
+from sordino.course.simulated import LEAST_SITES, Summing, summing
 from sordino.course.stage import Stage
 from sordino.errors import InvalidArgument
 from sordino.protocol.policy import AcrossRounds, plan_policy
 from sordino.survival.rows import SurvivalRows
 
-Sum: TypeAlias = Literal["masked", "plain"] | Aggregator
-
 
 class Sums:
-    """Asks stages of the sites, one after another; a context that closes the aggregator that it made.
+    """Asks stages of the sites, one after another; a context that closes its aggregator.
 
     sites          by name, three at least, all with the same columns
     stages         what may be asked, and how often
-    aggregator     "masked", "plain" for sums in the clear, for comparison, or one whose policy plans them
+    aggregator     how sums are made, see `Summing`
     across_rounds  "freeze", all sums over the same survivors, or "accept", each over its own
     lose           simulated losses
 
-    Raises `InvalidArgument` for fewer sites, or columns that differ.
+    Raises `InvalidArgument` for an aggregator that is none.
     """
 
     def __init__(
@@ -37,20 +33,12 @@ class Sums:
         sites: Mapping[str, SurvivalRows],
         stages: Sequence[tuple[Stage[Any], int]],
         *,
-        aggregator: Sum = "masked",
+        aggregator: Summing = "masked",
         across_rounds: AcrossRounds = "freeze",
         lose: Schedule = nobody_is_lost,
     ) -> None:
         self._sites, self._lose = sites, lose
         self._asked: Counter[str] = Counter()
-        self._made = not isinstance(aggregator, Aggregator)
-        if isinstance(aggregator, Aggregator):
-            self._aggregator = aggregator
-            return
-        if aggregator not in ("masked", "plain"):
-            raise InvalidArgument(
-                f'aggregator must be "masked", "plain" or an Aggregator, got {aggregator!r}'
-            )
         policy = plan_policy(
             study="survival",
             sites=len(sites),
@@ -58,17 +46,13 @@ class Sums:
             across_rounds=across_rounds,
             rounds=ATTEMPTS * sum(times for _, times in stages),
         )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PlainSumWarning)  # it was asked for by name
-            kind = MaskedAggregator if aggregator == "masked" else PlainAggregator
-            self._aggregator = kind(policy, tuple(sites))
+        self._aggregator = summing(aggregator, policy, tuple(sites))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._made:
-            self._aggregator.close()
+        self._aggregator.close()
 
     def ask(self, state: Arrays, *stages: Stage[Any]) -> tuple[Arrays, Aggregate]:
         """The state after the sums of these stages, and the last of the sums."""
@@ -89,7 +73,7 @@ class Sums:
 
 def columns_of(sites: Mapping[str, SurvivalRows]) -> tuple[str, ...]:
     """The columns that all sites have. Raises `InvalidArgument` for fewer than three sites, or others."""
-    if len(sites) < 3:
+    if len(sites) < LEAST_SITES:
         raise InvalidArgument(f"a secure sum needs three sites or more, got {len(sites)}")
     first, *others = sites.values()
     for other in others:

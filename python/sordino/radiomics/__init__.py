@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sordino.radiomics.extraction import Extracted, extract
+    from sordino.radiomics.phantom import Phantoms, write_phantoms
     from sordino.radiomics.scans import Failure
     from sordino.radiomics.settings import settings_hash
     from sordino.radiomics.table import settings_of
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "Extracted": "extraction",
     "Failure": "scans",
+    "Phantoms": "phantom",
     "extract": "extraction",
     "settings_hash": "settings",
     "settings_of": "table",
+    "write_phantoms": "phantom",
 }
 
-__all__ = ["Extracted", "Failure", "extract", "settings_hash", "settings_of"]
+__all__ = ["Extracted", "Failure", "Phantoms", "extract", "settings_hash", "settings_of", "write_phantoms"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,9 +11,11 @@ from reference.combat import combat
 from scanners import SCALES, hospitals, pooled, stacked
 from sordino.aggregation.masked import MaskedAggregator
 from sordino.course.terms import PrivateTerms
-from sordino.errors import InvalidArgument, PolicyError, RoundAborted, ValueOutOfRange
+from sordino.errors import InvalidArgument, PolicyError, RoundAborted, TargetUnreachable, ValueOutOfRange
 from sordino.privacy.guard import BudgetGuard
+from sordino.protocol.groups import thin_group
 from sordino.statistics.combat import CombatPlan, SplitBatchWarning, harmonise
+from sordino.statistics.combat.rows import Layout
 
 ROOT = Path(__file__).parents[3]
 DATA = Path(os.environ.get("SORDINO_SHARED_DATA", ROOT.parent / "shared" / "data")) / "combat"
@@ -120,6 +122,28 @@ def test_scanner_at_too_few_sites_is_a_batch_for_each_and_warned_of():
     assert_near(stacked(done.adjusted), expected)
 
 
+def test_no_layout_lets_sums_be_combined_to_a_few_sites():
+    random = np.random.default_rng(0)
+    shared = 0
+    for _ in range(100):
+        sites, minimum = int(random.integers(4, 12)), int(random.integers(3, 5))
+        held = {
+            f"s{place}": [f"own{place}", *random.choice(list("xyz"), random.integers(0, 4), replace=False)][
+                random.integers(0, 2) :
+            ]
+            or ["x"]
+            for place in range(sites)
+        }
+        layout = Layout.of(held, minimum)
+        groups = layout.groups
+        assert thin_group(layout.names - {"all"}, groups, tuple(held), minimum) is None
+        shared += len(layout.shared)
+        for site, own in held.items():  # every batch has lanes at its site
+            assert (layout.own in groups[site]) == bool(set(own) - set(layout.shared))
+            assert all(layout.group(label) in groups[site] for label in own if label in layout.shared)
+    assert shared > 20
+
+
 def test_sites_with_shared_scanners_only_leave_the_sums_of_the_others_large_enough():
     features, _ = hospitals(7)
     batch = {site: ["x" if place < 3 else site] * len(features[site]) for place, site in enumerate(features)}
@@ -184,6 +208,14 @@ def test_frozen_cohort_goes_on_without_a_site_that_the_first_sum_lost():
     assert done.adjusted["s4"].shape == features["s4"].shape
 
 
+@pytest.mark.parametrize("step", ["upload", "confirm", "unmask"])
+def test_frozen_cohort_waits_for_a_site_that_was_in_the_first_sum(step):
+    features, covariates = hospitals(6)
+    done = harmonise(features, covariates=covariates, lose={"combat": {"s4": step}})
+    assert done.sums["combat"].survivors == tuple(features)
+    assert_near(stacked(done.adjusted), combat(*pooled(features, None, covariates))[0])
+
+
 @pytest.mark.parametrize("kind", ["combat_units", "combat_centres", "combat"])
 def test_sum_that_too_many_sites_leave_is_made_again(kind):
     features, covariates = hospitals()
@@ -242,9 +274,8 @@ def test_new_patients_are_adjusted_by_the_estimates_of_the_fit_alone():
     # One at a time is the same: nothing is learnt from them.
     for place in range(4):
         one = {name: values[place : place + 1] for name, values in given.items()}
-        np.testing.assert_array_equal(
-            done.adjust("s3", rows[place : place + 1], covariates=one)[0], ours[place]
-        )
+        alone = done.adjust("s3", rows[place : place + 1], covariates=one)[0]
+        np.testing.assert_allclose(alone, ours[place], rtol=1e-13)
 
 
 def test_unknown_batch_and_site_are_refused_for_new_patients():
@@ -328,6 +359,7 @@ def test_covariate_that_is_confounded_is_refused_by_name():
         ({"lose": {"means": {}}}, "'means'"),
         ({"batch": {"s0": []}}, "batch must name"),
         ({"max_patients": 10}, "max_patients"),
+        ({"batch": {f"s{place}": [np.nan] * (18 + 3 * place) for place in range(5)}}, "has no batch"),
         ({"batch": {f"s{place}": ["a"] for place in range(5)}}, "a label for each"),
     ],
 )
@@ -360,6 +392,10 @@ def test_missing_covariate_too_few_batches_and_too_few_sites_are_refused():
     covariates["s1"]["age"][3] = np.nan
     with pytest.raises(InvalidArgument, match="'s1': covariate 'age' is missing"):
         harmonise(features, covariates=covariates)
+    covariates["s1"]["sex"] = np.array([None, *covariates["s1"]["sex"][1:]])
+    covariates["s1"]["age"][3] = 60.0
+    with pytest.raises(InvalidArgument, match="'sex' has the levels .* not 'None'"):
+        harmonise(features, covariates=covariates)
     with pytest.raises(InvalidArgument, match="one batch only"):
         harmonise(features, batch={site: ["x"] * len(rows) for site, rows in features.items()})
     with pytest.raises(InvalidArgument, match="three sites"):
@@ -370,7 +406,9 @@ def test_missing_covariate_too_few_batches_and_too_few_sites_are_refused():
 
 
 def test_masked_sums_are_plain_sums_bit_for_bit():
-    features, covariates = hospitals()
+    features, covariates = (
+        {np.str_(site): given for site, given in by_site.items()} for by_site in hospitals()
+    )
     masked, plain = (
         harmonise(features, covariates=covariates, aggregator=kind) for kind in ("masked", "plain")
     )
@@ -412,7 +450,10 @@ def test_what_noise_cannot_hide_is_refused():
     with pytest.raises(PolicyError, match="reference batch has too few"):
         harmonise(features, reference="s1", discloses_reference=True, private=private)
     with pytest.raises(InvalidArgument, match="masked"):
-        harmonise(features, private=private, aggregator="plain")
+        harmonise(features, private=PrivateTerms("patient", 20.0, 1e-5), aggregator="plain")
+    many = {site: np.tile(rows, 40) for site, rows in features.items()}
+    with pytest.raises(TargetUnreachable, match="drowns the scales of 240 features"):
+        harmonise(many, private=private)
     features["s1"][0, 0] = np.nan
     with pytest.raises(InvalidArgument, match="impute"):
         harmonise(features, private=private)

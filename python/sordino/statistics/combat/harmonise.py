@@ -26,7 +26,7 @@ from sordino.protocol.policy import AcrossRounds, Policy
 from sordino.statistics.combat.adjustment import Adjustment, Effects
 from sordino.statistics.combat.bayes import Variant
 from sordino.statistics.combat.plan import CombatPlan
-from sordino.statistics.combat.rows import BatchRows, Covariate, Layout, SplitBatchWarning
+from sordino.statistics.combat.rows import NO_LABELS, BatchRows, Covariate, Layout, SplitBatchWarning
 from sordino.statistics.describing import Losses, spent
 
 
@@ -115,7 +115,7 @@ def harmonise(
     aggregator     "masked", "plain" for sums in the clear, for comparison, or one whose policy plans the
                    questions of `CombatPlan`, with its lane groups
     across_rounds  "freeze" or "accept", see `sordino.protocol.policy.Policy`
-    max_patients   public bound on the patients of a site; None for the number of all rows
+    max_patients   public bound on the patients of a site; None for the next power of two above the largest
     discloses_patients   whether values may be missing beside covariates: features that differ in a single
                    patient then show that patient's covariates
     private        noise the sums at this cost; without covariates and reference, see docs/combat.md
@@ -128,12 +128,11 @@ def harmonise(
     and `RoundAborted` where too few sites survive.
     """
     rows, coded = _rows(sites, batch, covariates, levels, columns)
+    largest = max(len(one.features) for one in rows.values())
     plan = CombatPlan(
         columns=next(iter(rows.values())).columns,
         held={name: sorted(set(one.batches.tolist())) for name, one in rows.items()},
-        max_patients=sum(len(one.features) for one in rows.values())
-        if max_patients is None
-        else max_patients,
+        max_patients=1 << (largest - 1).bit_length() if max_patients is None else max_patients,
         covariates=coded,
         reference=reference,
         discloses_reference=discloses_reference,
@@ -192,13 +191,13 @@ def _rows(
     for name in asked:
         values = [np.asarray((covariates or {})[site].get(name, [])) for site in sorted(sites)]
         if name not in known and any(one.dtype.kind in "OUS" for one in values):
-            known[name] = sorted({str(one) for each in values for one in each.ravel().tolist()})
+            known[name] = sorted({str(one) for each in values for one in each.ravel().tolist()} - NO_LABELS)
     coded = tuple(Covariate(name, tuple(map(str, known.get(name, ())))) for name in asked)
     width = np.shape(sites[first])[1:] or (0,)
     names = tuple(map(str, range(width[0]))) if columns is None else tuple(columns)
     rows = {
-        name: BatchRows.of(
-            name,
+        str(name): BatchRows.of(
+            str(name),
             sites[name],
             np.full(len(np.asarray(sites[name])), name) if batch is None else batch[name],
             (covariates or {}).get(name, {}),

@@ -15,12 +15,15 @@ from sordino.course.arrays import Arrays
 from sordino.course.noise import Demand, NoisePlanned, plan_noise
 from sordino.course.stage import Stage
 from sordino.course.terms import PrivateTerms
-from sordino.errors import InvalidArgument, PolicyError
+from sordino.errors import InvalidArgument, PolicyError, TargetUnreachable
 from sordino.protocol.noise import Noise
 from sordino.protocol.policy import AcrossRounds, Block, Policy, Question, plan_policy
 from sordino.statistics.combat.rows import Covariate, Layout
 from sordino.statistics.combat.stages import CombatCentres, CombatMoments, CombatReference, CombatUnits
 from sordino.statistics.noised_scaling import Magnitudes, PrivateMeans, Spreads
+
+AUDIBLE = 20.0
+"""Patients over the noise on a vote: at 12 a twelfth of 400 scales were off by a factor above 4."""
 
 ROUNDS = 20
 """Of a policy, unless its terms say otherwise: four sums and what is asked for again."""
@@ -97,12 +100,21 @@ class CombatPlan:
         return plan_policy(plan=plan, across_rounds=across_rounds, **self._terms)
 
     def planned(self) -> NoisePlanned:
-        """The policy with noise, alike in all its sums for what a patient adds."""
+        """The policy with noise, alike in all its sums for what a patient adds.
+
+        Raises `TargetUnreachable` where noise drowns the votes that scales are read off.
+        """
         if self.private is None:
             raise InvalidArgument("this harmonisation is not private")
-        return plan_noise(
-            [Demand(stage.question(), 1) for stage in self.stages()], self.private, **self._terms
-        )
+        demands = [Demand(stage.question(), 1) for stage in self.stages()]
+        planned = plan_noise(demands, self.private, **self._terms)
+        noise, patients = planned.noise_on_votes(), len(self.held) * self.max_patients
+        if patients < AUDIBLE * noise:
+            raise TargetUnreachable(
+                f"noise of {noise:.0f} patients on every vote of {patients} at most drowns the scales of "
+                f"{len(self.columns)} features: harmonise fewer, or at a higher epsilon"
+            )
+        return planned
 
     @property
     def _terms(self) -> dict[str, Any]:

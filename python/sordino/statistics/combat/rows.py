@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -16,6 +17,9 @@ from sordino.protocol.policy import EVERYONE
 
 LARGEST = 1e150
 """Values beyond it cannot be squared."""
+
+NO_LABELS = frozenset(("", "nan", "None", "<NA>", "NaT"))
+"""What a missing label reads as."""
 
 OWN = "own"
 """The lane group of the sites that have a batch which they do not share, where not every site has one."""
@@ -106,6 +110,8 @@ class BatchRows:
                 f"{where}, feature {names[np.argmax(wrong)]!r}: a value is infinite or above {LARGEST:g}"
             )
         labels = np.asarray(batches).astype(str)
+        if missing := NO_LABELS & set(labels.ravel().tolist()):
+            raise InvalidArgument(f"{where}: a patient has no batch, but {min(missing)!r}")
         if labels.shape != (len(matrix),):
             raise InvalidArgument(f"{where}: batch must hold a label for each of the {len(matrix)} patients")
         if set(given) != {one.name for one in covariates}:
@@ -151,6 +157,27 @@ class Layout:
                 kept.append(label)
         return cls(held, tuple(kept), tuple(sorted(set(several) - set(kept))))
 
+    @cached_property
+    def groups(self) -> dict[str, frozenset[str]]:
+        """The lane groups that each site declares."""
+        own = {site: frozenset(labels) - set(self.shared) for site, labels in self.held.items()}
+        name = EVERYONE if all(own.values()) else OWN
+        return {
+            site: frozenset(self.group(label) for label in labels if label in self.shared)
+            | frozenset([name] if own[site] else [])
+            for site, labels in self.held.items()
+        }
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """All lane groups."""
+        return frozenset().union(*self.groups.values())
+
+    @cached_property
+    def own(self) -> str | None:
+        """The lane group of the batches that stay at one site; None where there are none."""
+        return next((name for name in (EVERYONE, OWN) if name in self.names), None)
+
     @property
     def batches(self) -> int:
         """How many batches there are, each site's part of a split one counted by itself."""
@@ -159,30 +186,3 @@ class Layout:
     def group(self, batch: str) -> str:
         """The lane group of a shared batch; names of groups are public, labels need not fit them."""
         return f"batch{self.shared.index(batch)}"
-
-    @property
-    def own(self) -> str:
-        """The lane group of the batches that stay at one site."""
-        return EVERYONE if all(self._keeps(site) for site in self.held) else OWN
-
-    @property
-    def any_own(self) -> bool:
-        """Whether any site has a batch of its own."""
-        return any(self._keeps(site) for site in self.held)
-
-    @property
-    def groups(self) -> dict[str, set[str]]:
-        """The lane groups that each site declares."""
-        return {
-            site: {self.group(label) for label in labels if label in self.shared}
-            | ({self.own} if self._keeps(site) else set())
-            for site, labels in self.held.items()
-        }
-
-    @property
-    def names(self) -> set[str]:
-        """All lane groups."""
-        return set().union(*self.groups.values())
-
-    def _keeps(self, site: str) -> bool:
-        return not set(self.held[site]) <= set(self.shared)

@@ -160,7 +160,7 @@ class CombatMoments(CombatSum):
     def _owners(self) -> dict[str, str]:
         """Lane group -> the batch whose lanes they are; "" for those that stay at their sites."""
         shared = {self.layout.group(label): label for label in self.layout.shared}
-        return {**({self.layout.own: ""} if self.layout.any_own else {}), **shared}
+        return {**({} if self.layout.own is None else {self.layout.own: ""}), **shared}
 
     def question(self) -> Question:
         """Three blocks for each lane group."""
@@ -192,7 +192,7 @@ class CombatMoments(CombatSum):
             found = Moments.of(covariates[here], features[here])
             if label in self.layout.shared:
                 parts[self.layout.group(label)] = Moments(found.rows, found.sums, found.products())
-            else:
+            elif self.layout.own is not None:  # as it is, for a label that the site declared
                 parts[self.layout.own] = parts.get(self.layout.own, self._nothing) + found
         lower = np.tril_indices(len(self.covariates) + 1)
         given: dict[str, Vector] = {}

@@ -331,6 +331,15 @@ def test_feature_that_is_constant_within_one_batch_is_moved_there_and_not_stretc
     assert np.isfinite(stacked(done.adjusted)).all()
 
 
+@pytest.mark.parametrize("value", [0.0, 7.7])
+def test_feature_that_does_not_vary_in_the_reference_is_left_as_it_is(value):
+    features, _ = hospitals()
+    features["s1"][:, 3] = value
+    done = harmonise(features, reference="s1", discloses_reference=True, aggregator="plain")
+    assert done.constant == ("3",)
+    np.testing.assert_array_equal(stacked(done.adjusted)[:, 3], stacked(features)[:, 3])
+
+
 def test_covariate_that_is_confounded_is_refused_by_name():
     features, covariates = hospitals()
     numbers = {

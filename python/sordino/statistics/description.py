@@ -37,9 +37,10 @@ class Description:
     variance      of present values, over n - 1
     low, high     fewer than k patients lie below `low`, fewer than k at `high` or above; None without a grid
     quantiles     by part: one `Quantile` for each feature, with the bounds of its error
-    histograms    one for each feature, neighbouring bins merged until k patients are in each
+    histograms    one for each feature, neighbouring bins merged until k patients are in each; counts are
+                  rounded to multiples of k where `count` is not told, as their sum would tell it
     correlation   (columns, columns), each pair over the patients who have both values
-    pairs         (columns, columns): how many these are
+    pairs         (columns, columns): how many these are, rounded to multiples of k
     withheld      feature -> why nothing is told of it
     deviations    of a private description: standard deviation of the noise on each number, by name:
                   `patients`, `count`, `missing`, `mean`, `variance`, `bins` (one for all), `correlation`
@@ -85,8 +86,8 @@ class Description:
             numbers += [each[place].value for each in self.quantiles.values()]
             if self.low is not None and self.high is not None:
                 numbers += [self.low[place], self.high[place]]
-            counts = [self._counted(value) for value in (self.count[place], self.missing[place])]
-            lines.append([name, *counts, *(_number(value) for value in numbers)])
+            counts = [_number(value, ",.0f") for value in (self.count[place], self.missing[place])]
+            lines.append([name, *counts, *(_number(value, ".4g") for value in numbers)])
         widths = [max(len(line[place]) for line in lines) for place in range(len(heads))]
         told = [
             "  ".join(
@@ -127,9 +128,6 @@ class Description:
         plain: dict[str, Any] = _plain(told)
         return plain
 
-    def _counted(self, value: float) -> str:
-        return "-" if np.isnan(value) else f"{value:,.0f}"
-
 
 def told(
     survey: Survey,
@@ -164,9 +162,9 @@ def told(
     if survey.histograms is not None:
         nobody = Histogram(np.array([-np.inf, np.inf]), np.array([np.nan]))
         bins = survey.histograms.of_features(state)
-        histograms = tuple(
+        exact = [
             Histogram.of_bins(*one, k) if tells else nobody for one, tells in zip(bins, enough, strict=True)
-        )
+        ]
         bounds = [
             outer_bounds(*one, k) if tells else (np.nan, np.nan)
             for one, tells in zip(bins, enough, strict=True)
@@ -174,8 +172,10 @@ def told(
         low, high = np.array(bounds).T
         description = replace(
             description,
-            histograms=histograms,
-            quantiles={part: tuple(each.quantile(part) for each in histograms) for part in parts},
+            histograms=tuple(
+                each if tells else each.rounded(k) for each, tells in zip(exact, shown, strict=True)
+            ),
+            quantiles={part: tuple(each.quantile(part) for each in exact) for part in parts},
             low=low,
             high=high,
         )
@@ -187,7 +187,7 @@ def told(
         description = replace(
             description,
             correlation=np.where(own, one, np.where(many, correlation, np.nan)),
-            pairs=np.where(own, np.diag(description.count), np.where(many, pairs, np.nan)),
+            pairs=np.where(own, np.diag(description.count), np.where(many, k * np.rint(pairs / k), np.nan)),
         )
     return description
 
@@ -259,5 +259,5 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _number(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.4g}"
+def _number(value: float, form: str) -> str:
+    return "-" if np.isnan(value) else format(value, form)

@@ -182,10 +182,14 @@ class Histogram:
             counts[-1] += held
         return cls(np.array(kept if counts else [-inf, inf]), np.array(counts or [nan]))
 
+    def rounded(self, base: int) -> Histogram:
+        """The counts to the next multiple of `base`, so that their sum is no exact number of patients."""
+        return Histogram(self.edges, base * np.rint(self.counts / base))
+
     def quantile(self, part: float) -> Quantile:
         """The least value that at least `part` of the patients do not exceed (numpy's "inverted_cdf").
 
-        Inside its cell the patients are taken to be evenly spread.
+        The middle of its cell: to divide the cell by ranks would give its exact count away.
         """
         total = float(self.counts.sum())
         if not total > 0.0:
@@ -197,8 +201,7 @@ class Histogram:
         low, high = float(self.edges[cell]), float(self.edges[cell + 1])
         if np.isinf(low) or np.isinf(high):
             return Quantile(high if np.isinf(low) and not np.isinf(high) else low, low, high)
-        inside = (rank - 0.5 - below[cell]) / self.counts[cell]
-        return Quantile(low + (high - low) * min(max(float(inside), 0.0), 1.0), low, high)
+        return Quantile((low + high) / 2.0, low, high)
 
 
 def noised_quantile(edges: Vector, bins: Vector, part: float, deviation: float) -> Quantile:

@@ -10,8 +10,16 @@ from hypothesis import strategies as st
 
 from sordino.aggregation.base import STEPS
 from sordino.aggregation.masked import MaskedAggregator
+from sordino.course.follow import course, follow
 from sordino.errors import InvalidArgument, PolicyError, ValueOutOfRange
+from sordino.protocol.policy import plan_policy
 from sordino.statistics import Survey, describe
+from sordino.statistics.coordinates import Centres, Exponents
+from sordino.statistics.correlation import Correlations, as_matrix
+from sordino.statistics.feature_rows import feature_rows
+from sordino.statistics.histogram import Histograms
+from sordino.statistics.moments import Moments
+from sordino.statistics.presence import Presence
 
 NAMES = ("east", "north", "south", "west")
 KINDS = ("presence", "exponents", "centres", "description")
@@ -150,7 +158,7 @@ def test_a_pair_is_told_only_if_enough_sites_surely_have_both():
     found = describe(sites, correlation=True)
     assert np.isnan(found.correlation[1, 2])
     assert found.sums["description"].sums["products"][2] == 0.0  # nobody was asked
-    np.testing.assert_array_equal(found.pairs[0], [162, 125, 118])
+    np.testing.assert_array_equal(found.pairs[0], [162, 125, 120])
     assert np.isfinite(found.correlation[0]).all()
 
 
@@ -269,6 +277,17 @@ def test_few_missing_values_are_not_told_by_number():
     assert describe(sites, min_patients=1).missing[1] == 2
 
 
+def test_nothing_that_is_told_gives_a_few_missing_values_away():
+    sites = frames(missing=0.0)
+    sites["east"].iloc[:2, 1] = np.nan
+    found = describe(sites, correlation=True)
+    assert np.isnan(found.missing[1])
+    assert found.histograms[0].counts.sum() == 162
+    # Rounded to fives, cells and pairs tell of no number that is not a multiple of five.
+    np.testing.assert_array_equal(found.histograms[1].counts % 5, 0.0)
+    assert (found.pairs[1][[0, 2]] == 160).all()
+
+
 def test_a_feature_of_fewer_than_k_patients_is_withheld():
     sites = frames(missing=0.0)
     for name in NAMES:
@@ -316,3 +335,30 @@ def test_a_description_is_frozen():
     with pytest.raises(AttributeError):
         found.patients = 3
     assert replace(found, patients=3.0).patients == 3.0
+
+
+def test_each_statistic_is_a_stage_by_itself():
+    sites = frames()
+    bounds = 3, 4, 64
+    stages = (
+        Presence(*bounds),
+        Exponents(*bounds),
+        Centres(*bounds),
+        Moments(*bounds),
+        Histograms(*bounds, edges=10),
+        Correlations(*bounds),
+    )
+    policy = plan_policy(
+        study="test",
+        sites=4,
+        plan=[stage.question() for stage in stages],
+        across_rounds="freeze",
+        rounds=len(stages),
+    )
+    with MaskedAggregator(policy, NAMES) as sums:
+        state = follow(course(*((stage, 1) for stage in stages)), sums, feature_rows(sites), {})
+    rows, found = pooled(sites), describe(sites, correlation=True, grid=10)
+    np.testing.assert_array_equal(state["mean"], found.mean)
+    np.testing.assert_array_equal(state["count"], rows.count())
+    np.testing.assert_array_equal(state["bins"], found.state["bins"])
+    np.testing.assert_allclose(as_matrix(state["correlation"])[0, 1], rows.corr().iloc[0, 1], rtol=1e-8)

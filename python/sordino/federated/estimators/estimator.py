@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, Literal
 
@@ -15,14 +15,15 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sordino.course.arrays import Arrays
-from sordino.course.follow import Event, Halted, Turn, follow
-from sordino.course.rows import Rows
+from sordino.course.follow import Event, Halted, follow
 from sordino.course.simulated import Summing, site_names, sites_of_rows, summing
 from sordino.errors import InvalidArgument
 from sordino.federated.site import Site
+from sordino.federated.study.outcomes.classes import TwoClasses
+from sordino.federated.study.outcomes.outcome import Outcome
 from sordino.federated.training import Training
 from sordino.models.model import Matrix, Model, Vector
-from sordino.protocol.policy import AcrossRounds, Policy, Question, plan_policy
+from sordino.protocol.policy import AcrossRounds, Policy, plan_policy
 from sordino.statistics.scaling import standardised
 
 
@@ -61,12 +62,12 @@ class FederatedEstimator(BaseEstimator):  # type: ignore[misc]
     across_rounds: AcrossRounds
     max_patients: int | None
 
-    def _train(self, model: Model, rows: Mapping[str, Site]) -> Vector:
-        """The parameters after all rounds; sets what `FederatedEstimator` says is fitted."""
+    def _train(self, model: Model, rows: Mapping[str, Site], outcome: Outcome | None = None) -> Arrays:
+        """The state after all rounds; sets what `FederatedEstimator` says is fitted."""
         training = Training(
             columns=self.n_features_in_,
             sites=len(rows),
-            max_patients=self._most(rows),
+            max_patients=self.max_patients or sum(len(site.features) for site in rows.values()),
             l2=self.l2,
             rounds=self.rounds,
             local_steps=self.local_steps,
@@ -75,26 +76,22 @@ class FederatedEstimator(BaseEstimator):  # type: ignore[misc]
             momentum=self.momentum,
             standardise=self.standardise,
             learner=model,
+            outcome=TwoClasses() if outcome is None else outcome,
         )
-        state = self._learn(training.turns(), training.questions(), rows, training.initial())
-        self.losses_ = state["losses"]
-        self.n_iter_ = len(self.losses_)
-        self.mean_, self.scale_ = state.get("mean"), state.get("scale")
-        return state["parameters"]
-
-    def _learn(
-        self, turns: Sequence[Turn], plan: Sequence[Question], rows: Mapping[str, Rows], state: Arrays
-    ) -> Arrays:
-        """The state after these sums over the rows, under a policy of their own."""
+        turns = training.turns()
         self.policy_: Policy = plan_policy(
             study=type(self).__name__,
             sites=len(rows),
-            plan=plan,
+            plan=training.questions(),
             across_rounds=self.across_rounds,
             rounds=len(turns),
         )
         with summing(self.aggregator, self.policy_, tuple(rows)) as aggregator:
-            return follow(turns, aggregator, rows, state, notify=_warn)
+            state = follow(turns, aggregator, rows, training.initial(), notify=_warn)
+        self.losses_ = state["losses"]
+        self.n_iter_ = len(self.losses_)
+        self.mean_, self.scale_ = state.get("mean"), state.get("scale")
+        return state
 
     def _rows(self, features: Matrix, target: Vector, sites: ArrayLike | None) -> dict[str, Site]:
         """The rows of each site; sets `sites_`."""
@@ -104,9 +101,6 @@ class FederatedEstimator(BaseEstimator):  # type: ignore[misc]
             name: Site(name, features[members == place], target[members == place], columns)
             for place, name in enumerate(site_names(len(self.sites_)))
         }
-
-    def _most(self, rows: Mapping[str, Rows]) -> int:
-        return self.max_patients or sum(len(site.features) for site in rows.values())
 
     def _features(self, X: ArrayLike) -> Matrix:
         check_is_fitted(self)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal, Self
 
 import numpy as np
@@ -10,13 +9,12 @@ from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import validate_data
 
-from sordino.course.follow import course
 from sordino.course.simulated import Summing
 from sordino.federated.estimators.estimator import FederatedEstimator
+from sordino.federated.study.outcomes.number import Number
 from sordino.models.linear import Linear
 from sordino.models.model import Vector
 from sordino.protocol.policy import AcrossRounds
-from sordino.statistics.scaling import Means, Units, Variances
 
 
 class FederatedLinearRegression(RegressorMixin, FederatedEstimator):  # type: ignore[misc]
@@ -69,24 +67,11 @@ class FederatedLinearRegression(RegressorMixin, FederatedEstimator):  # type: ig
         self._check_parameters()
         features, target = validate_data(self, X, y, dtype=np.float64, y_numeric=True, ensure_min_samples=2)
         rows = self._rows(features, target.astype(np.float64), sites)
-        targets = {
-            name: replace(site, features=site.target[:, np.newaxis], columns=("target",))
-            for name, site in rows.items()
-        }
-        bounds = 1, len(rows), self._most(rows)
-        stages = Units(*bounds), Means(*bounds), Variances(*bounds)
-        known = self._learn(
-            course(*((stage, 1) for stage in stages)), [stage.question() for stage in stages], targets, {}
-        )
-        self.target_mean_, self.target_scale_ = float(known["mean"][0]), float(known["scale"][0])
         self._model = Linear(self.n_features_in_, self.l2, self.l1)
-        self._parameters = self._train(
-            self._model,
-            {
-                name: replace(site, target=(site.target - self.target_mean_) / self.target_scale_)
-                for name, site in rows.items()
-            },
-        )
+        state = self._train(self._model, rows, Number())
+        self._parameters = state["parameters"]
+        self.target_mean_ = float(state["target_mean"][0])
+        self.target_scale_ = float(state["target_scale"][0])
         coefficients, offset = self._unscaled(self._parameters[:-1])
         self.coef_ = self.target_scale_ * coefficients
         self.intercept_ = self.target_mean_ + self.target_scale_ * (float(self._parameters[-1]) + offset)

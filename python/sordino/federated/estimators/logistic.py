@@ -68,7 +68,7 @@ class FederatedLogisticRegression(FederatedClassifier):
                 f"{type_of_target(y)}; for more classes there is FederatedMLPClassifier."
             )
         self._model = Logistic(self.n_features_in_, self.l2, self.l1)
-        self._parameters = self._train(self._model, rows)
+        self._parameters = self._train(self._model, rows)["parameters"]
         coefficients, offset = self._unscaled(self._parameters[:-1])
         self.coef_ = coefficients[np.newaxis]
         self.intercept_ = self._parameters[-1:] + offset

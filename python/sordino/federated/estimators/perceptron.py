@@ -76,7 +76,7 @@ class FederatedMLPClassifier(FederatedClassifier):
             seed=self.seed,
             classes=len(self.classes_),
         )
-        self._parameters = self._train(self._model, rows)
+        self._parameters = self._train(self._model, rows)["parameters"]
         layers = self._model.layers.parts(self._parameters)
         self.coefs_ = [weights for weights, _ in layers]
         self.intercepts_ = [biases for _, biases in layers]

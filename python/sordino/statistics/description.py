@@ -212,7 +212,7 @@ def noised(
 ) -> Description:
     """What a private description told: noise stands for the small-count rule, and may drown a feature."""
     count = state["count"]
-    enough = (count >= 2.0) & (count > 2.0 * state["count_deviation"])
+    enough = (count >= 2.0) & (count > 4.0 * state["count_deviation"])
     names = ("patients", "count", "missing", "mean", "variance", "bins", "correlation")
     description = Description(
         columns=columns,

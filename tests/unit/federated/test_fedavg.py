@@ -13,6 +13,8 @@ from sordino.course.stage import body
 from sordino.errors import Diverged, PolicyError
 from sordino.federated.local import Local
 from sordino.federated.training import Training
+from sordino.models.linear import Linear
+from sordino.models.logistic import Logistic
 
 FINE = Training(
     columns=3,
@@ -38,6 +40,24 @@ def test_one_full_batch_step_a_round_is_pooled_gradient_descent(aggregator):
     for _ in range(FINE.rounds):
         parameters -= model.rates(0.3) * model.gradient(parameters, features, target)
     np.testing.assert_allclose(state["parameters"], parameters, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.6])
+@pytest.mark.parametrize("form", [Logistic, Linear])
+def test_with_l1_it_is_pooled_proximal_descent_with_the_same_zeros(form, momentum):
+    model, sites = form(3, l2=0.1, l1=0.06), hospitals()
+    training = replace(FINE, learner=model, momentum=momentum, rounds=200)
+    with plain(training) as sums:
+        state = follow(training.turns(), sums, sites, training.initial())
+    (features, target), rates = pooled(sites), model.rates(0.3)
+    parameters, velocity = model.initial(), np.zeros(4)
+    for _ in range(200):
+        velocity = momentum * velocity - rates * model.gradient(parameters, features, target)
+        there = model.proximal(parameters + velocity, rates)
+        parameters, velocity = there, there - parameters
+    np.testing.assert_allclose(state["parameters"], parameters, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(state["parameters"] == 0.0, parameters == 0.0)
+    assert 0 < np.sum(parameters == 0.0) < 3
 
 
 def test_several_local_steps_are_the_weighted_mean_of_local_descents():

@@ -20,12 +20,14 @@ from sordino.federated.site import Site
 from sordino.federated.study.outcomes.classes import auc
 from sordino.federated.training import Training
 from sordino.models.logistic import Logistic
+from sordino.models.perceptron import MultiLayerPerceptron
 from sordino.privacy.charge import read_charge
 from sordino.privacy.cost import cost
 from sordino.privacy.guard import BudgetGuard
 from sordino.privacy.local import private_sums
 from sordino.privacy.mechanisms import release_of
 from sordino.statistics.noised_scaling import PrivateMeans
+from sordino.statistics.scaling import standardised
 
 TERMS = PrivateTerms("patient", 50.0, 1e-5)
 PATIENTS = Answering("patient", 4, 200, {})
@@ -70,6 +72,18 @@ def test_sites_are_charged_for_just_what_was_planned(unit, rate):
             assert cost({charge.release: 1}, 1e-5).epsilon == pytest.approx(plan.epsilon_of(charge.kind))
             found[charge.kind] = times
         assert found == dict(plan.times)
+
+
+def test_network_learns_under_noise():
+    network, sites = MultiLayerPerceptron(3, (4,)), hospitals(held_out=8)
+    _, events, state, _ = trained(sites=sites, learner=network, rounds=20)
+    assert [event.turn.stage.kind for event in events].count("gradient") == 20
+
+    def loss(parameters):
+        features = [standardised(site.features, state) for site in sites.values()]
+        return network.loss(parameters, np.concatenate(features), pooled(sites)[1])
+
+    assert loss(state["parameters"]) < 0.9 * loss(network.initial())
 
 
 def test_gradients_of_patients_add_up_to_that_of_all():

@@ -61,13 +61,21 @@ type = "logistic"            # or "mlp", a perceptron; "linear" and "mlp_number"
 # standardise = true         # mean and standard deviation of each feature, by secure sums
 
 [training]
-algorithm = "fedavg"
+algorithm = "fedavg"         # or "fedprox", "scaffold": for several local steps where sites differ
 # rounds = 60
 # local_steps = 1            # gradient steps at a site in a round
 # batch_size = 32            # patients in a step; without it, all
 # learning_rate = "auto"     # settled by a secure sum, or a number
 # momentum = 0.8             # part of the last step that the coordinator adds to the next
 # deadline = 60.0            # seconds; who takes longer is left out of that round
+# server = "momentum"        # or "adam"
+# server_rate = 1.0          # how far the coordinator goes along the mean change
+# proximal = 0.1             # of "fedprox"
+# epochs = 1                 # instead of local_steps: passes over a site's own patients
+# sites_fraction = 1.0       # part of the sites that is drawn for a round
+# validation = 0.1           # patients by whose loss training stops early, after
+# patience = 5               # sums without a better one, made every so many rounds:
+# check_every = 1
 # seed = 0
 
 [test]

@@ -33,8 +33,6 @@ from sordino.federated.study.keys import (
     Label,
     Pattern,
     PlainName,
-    Positive,
-    Seconds,
     Seed,
     SiteCount,
     Switch,
@@ -42,10 +40,18 @@ from sordino.federated.study.keys import (
 from sordino.federated.study.modality_table import ModalityTable, modality_faults
 from sordino.federated.study.privacy_table import PrivacyTable, privacy_faults
 from sordino.federated.study.subgroup_table import SubgroupTable, subgroup_faults
+from sordino.federated.study.training_table import (
+    FedAvgTable,
+    FedProxTable,
+    ScaffoldTable,
+    training_faults,
+)
 from sordino.protocol.policy import AcrossRounds
 
 ModelTable: TypeAlias = LogisticFamily | LinearFamily | PerceptronFamily | NumberPerceptronFamily
 """Table [model], by its `type`."""
+TrainingTable: TypeAlias = FedAvgTable | FedProxTable | ScaffoldTable
+"""Table [training], by its `algorithm`."""
 Kin: TypeAlias = Mapping[str, type[Struct]]
 
 
@@ -78,20 +84,6 @@ class SiteEntry(Struct, frozen=True, kw_only=True):
         dict[str, str | bool | int | float], Meta(description="a table of texts, numbers, true or false")
     ] = {}
     share_performance: Switch = False
-
-
-class TrainingTable(Struct, frozen=True, kw_only=True, tag_field="algorithm", tag="fedavg"):
-    """Table [training]."""
-
-    rounds: Annotated[int, Meta(ge=1, le=100_000, description="a whole number from 1 to 100,000")] = 60
-    local_steps: Annotated[int, Meta(ge=1, le=10_000, description="a whole number from 1 to 10,000")] = 1
-    batch_size: Count | None = None
-    learning_rate: Annotated[Literal["auto"] | Positive, Meta(description='"auto" or a number above 0')] = (
-        "auto"
-    )
-    momentum: Annotated[float, Meta(ge=0, lt=1, description="a number from 0, below 1")] = 0.8
-    deadline: Seconds | None = None
-    seed: Seed = 0
 
 
 class HeldOutTable(Struct, frozen=True, kw_only=True):
@@ -153,7 +145,7 @@ class StudyFile(Struct, frozen=True, kw_only=True):
     policy: PolicyTable = PolicyTable()
     privacy: PrivacyTable | None = None
     model: ModelTable = LogisticFamily()
-    training: TrainingTable = TrainingTable()
+    training: TrainingTable = FedAvgTable()
     test: HeldOutTable | None = None
     modalities: list[ModalityTable] = []
     subgroups: list[SubgroupTable] = []
@@ -325,7 +317,7 @@ def _contradictions(study: StudyFile) -> list[str]:
         *_site_faults(study),
         *_column_faults(study),
         *modality_faults(study),
-        *_training_faults(study),
+        *training_faults(study),
         *_test_faults(study),
         *_dropout_faults(study),
         *privacy_faults(study),
@@ -379,13 +371,6 @@ def _column_faults(study: StudyFile) -> list[str]:
         both = sorted(set(data.features) & set(data.exclude))
         faults += [f"{name!r} is in both 'data.features' and 'data.exclude'" for name in both]
     return faults + study.model.outcome.faults(data) + subgroup_faults(study, special)
-
-
-def _training_faults(study: StudyFile) -> list[str]:
-    if study.training.learning_rate == "auto" and not study.model.has_auto_rate:
-        why = "this 'model.type' has no safe one that a sum could find; 0.1 is a fair start"
-        return [f"'training.learning_rate' is to be stated: {why}"]
-    return []
 
 
 def _test_faults(study: StudyFile) -> list[str]:

@@ -10,12 +10,14 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from sordino.course.follow import ATTEMPTS
+from sordino.course.follow import ATTEMPTS, Draw
 from sordino.course.noise import NoisePlanned, plan_noise
 from sordino.errors import ConfigError, PolicyError, PrivacyError
+from sordino.federated.sampling import ClientSampling
 from sordino.federated.site import Site
-from sordino.federated.study.cohort import Cohort, examine_cohort
+from sordino.federated.study.cohort import Cohort, Patients, examine_cohort
 from sordino.federated.study.file import StudyFile, examine_study
 from sordino.federated.study.privacy_table import range_faults, sample_faults
 from sordino.federated.study.split import drawn, drawn_apart, named
@@ -72,17 +74,37 @@ class Prepared:
                 fraction = test.fraction or 0.0
                 strata = self.study.model.outcome.strata(patients.target)
                 held_out = drawn(name, strata, fraction=fraction, seed=test.seed + repeat)
+            kept = self._validated(name, patients, repeat) & ~held_out
+            trained = ~held_out & ~kept
             split[name] = Site(
                 name,
-                features=patients.features[~held_out],
-                target=patients.target[~held_out],
+                features=patients.features[trained],
+                target=patients.target[trained],
                 columns=self.cohort.schema.features,
                 test_features=patients.features[held_out],
                 test_target=patients.target[held_out],
+                validation_features=patients.features[kept],
+                validation_target=patients.target[kept],
                 modalities=patients.modalities,
                 test_groups=None if patients.groups is None else patients.groups[held_out],
             )
         return split
+
+    def _validated(self, name: str, patients: Patients, repeat: int) -> NDArray[np.bool_]:
+        """By whom training is stopped early: drawn as those held out are, by other draws."""
+        fraction = self.study.training.validation
+        if fraction is None:
+            return np.zeros(len(patients.target), dtype=np.bool_)
+        seed, by = self.study.training.seed + repeat, f"{name}, validation"
+        if self.study.draw == "patient":
+            return drawn_apart(by, patients.ids, fraction=fraction, seed=seed)
+        return drawn(by, self.study.model.outcome.strata(patients.target), fraction=fraction, seed=seed)
+
+    @property
+    def asked(self) -> Draw:
+        """Who is asked for each sum."""
+        table = self.study.training
+        return ClientSampling(self.policy, self.training.trainer.kind, table.sites_fraction, table.seed)
 
 
 @dataclass(frozen=True)
@@ -165,7 +187,6 @@ def _training(study: StudyFile, columns: int, cohort: Cohort | None) -> Training
     features = None if cohort is None else cohort.schema.features
     groups = () if cohort is None else cohort.groups
     gaps = bool(groups) or study.data.missing != "refuse"
-    rate = study.training.learning_rate
     rounds = study.training.rounds
     return Training(
         columns=columns,
@@ -174,15 +195,10 @@ def _training(study: StudyFile, columns: int, cohort: Cohort | None) -> Training
         l2=study.model.l2,
         learner=study.model.model(columns),
         outcome=study.model.outcome,
-        rounds=rounds,
-        local_steps=study.training.local_steps,
-        batch_size=study.training.batch_size,
-        learning_rate=None if isinstance(rate, str) else rate,
-        momentum=study.training.momentum,
+        **study.training.settings,
         standardise=study.model.standardise,
         clip=study.policy.update_clip,
         wanted_bits=study.policy.fraction_bits,
-        seed=study.training.seed,
         bins=study.bins,
         names=features if gaps and features else (),
         least_sites=study.policy.min_cohort or 3,

@@ -143,6 +143,7 @@ class _Run:
             sites,
             start.arrays() if start.state else self._prepared.training.initial(),
             position=start.position,
+            draw=self._prepared.asked,
             lose=self._losses,
             deadline=study.training.deadline,
             keep=self._compares,
@@ -199,7 +200,9 @@ class _Run:
                 equal=now.equal + int(equal is True),
                 left_out=missed(
                     now.left_out,
-                    self._prepared.study.site_names,
+                    self._prepared.asked(
+                        event.turn.stage.kind, event.turn.number, self._prepared.study.site_names
+                    ),
                     event,
                     made_before=now.repeat * self._times[event.turn.stage.kind],
                 ),

@@ -6,7 +6,7 @@ is that site's business: it stands in that site's own file, and with the others'
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,11 @@ Missed = dict[str, dict[str, list[int]]]
 """By site and kind of question, the sums that were made without it, counted over all repeats from 1 on."""
 
 
-def missed(before: Missed, sites: Sequence[str], event: Summed, *, made_before: int) -> Missed:
-    """`before` with one more sum; `made_before` is how many of its kind earlier repeats made."""
+def missed(before: Missed, asked: Collection[str], event: Summed, *, made_before: int) -> Missed:
+    """`before` with one more sum of those asked; earlier repeats made `made_before` of its kind."""
     kind, number = event.turn.stage.kind, made_before + event.turn.number
-    after = {name: {**before.get(name, {})} for name in sites if name in before}
-    for name in sorted(set(sites) - set(event.total.survivors)):
+    after = {name: {**own} for name, own in before.items()}
+    for name in sorted(set(asked) - set(event.total.survivors)):
         own = after.setdefault(name, {})
         own[kind] = [*own.get(kind, []), number]
     return after

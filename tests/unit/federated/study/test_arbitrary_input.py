@@ -23,7 +23,7 @@ TABLES = [
     file.Data,
     file.SiteEntry,
     *get_args(file.ModelTable),
-    file.TrainingTable,
+    *get_args(file.TrainingTable),
     file.HeldOutTable,
     file.PolicyTable,
     file.SubgroupTable,

@@ -64,6 +64,17 @@ def test_unknown_key_is_named_with_the_nearest_valid_one(tmp_path, changes, said
         ({"training": "momentum = 1.0"}, "'training.momentum' is 1.0"),
         ({"training": "deadline = 0"}, "'training.deadline' is 0"),
         ({"training": 'algorithm = "sgd"'}, "'training.algorithm' is 'sgd', allowed is \"fedavg\""),
+        ({"training": "proximal = 1.0"}, "'training.proximal' goes with algorithm = \"fedprox\" only"),
+        (
+            {"training": "algorithm = 'scaffold'\nmomentum = 0.5"},
+            '\'training.momentum\' goes with algorithm = "fedavg" or "fedprox" only',
+        ),
+        ({"training": "epochs = 2\nlocal_steps = 2"}, "both say how long a site trains"),
+        ({"training": "patience = 2"}, "needs 'training.validation'"),
+        (
+            {"training": "sites_fraction = 0.8", "policy": "across_rounds = 'freeze'"},
+            "'training.sites_fraction' has other sites in each round",
+        ),
         ({"more": "[model]\nl2 = -1"}, "'model.l2' is -1, allowed is a number from 0 on"),
         ({"more": "[model]\nl2 = inf"}, "'model.l2' is inf"),
         ({"more": '[model]\ntype = "forest"'}, "'model.type' is 'forest', allowed is \"logistic\""),

@@ -59,7 +59,8 @@ def describe(
                    public centre; or None for no histograms, quantiles and bounds
     correlation    whether every pair of features is correlated, 3 columns^2 numbers
     min_patients   k: neighbouring bins with fewer are merged, features with fewer withheld
-    max_patients   public bound on the patients of a site; None for the next power of two above the largest
+    max_patients   public bound on the patients of a site; None for the next power of two above the largest,
+                   which tells of the rows and so does not go with noise
     max_lanes      the most numbers that a site may have to hold for a sum: with noise a row for each patient
     across_rounds  "freeze", all sums over the same survivors, which is the default without noise; "accept",
                    each over its own, see docs/statistics.md
@@ -81,7 +82,9 @@ def describe(
     if min_patients < 1:
         raise InvalidArgument(f"min_patients must be 1 at least, got {min_patients}")
     largest = max(len(one.features) for one in rows.values())
-    if max_patients is not None and largest > max_patients:
+    if max_patients is None and private is not None:
+        raise InvalidArgument("a private description needs max_patients: a bound from the rows tells of them")
+    if max_patients is not None and largest > max_patients and private is None:
         raise InvalidArgument(f"a site has {largest} patients, max_patients allows {max_patients}")
     survey = Survey(
         columns=len(columns),

@@ -11,12 +11,20 @@ from sordino.aggregation.masked import MaskedAggregator
 from sordino.course.terms import PrivateTerms
 from sordino.errors import InvalidArgument, PolicyError, RoundAborted
 from sordino.privacy.guard import BudgetGuard
-from sordino.statistics import Survey, describe
+from sordino.statistics import Survey
+from sordino.statistics import describe as describe_with
 from sordino.statistics.describing import spent
 from sordino.statistics.histogram import noised_quantile
 
 NAMES = ("east", "north", "south", "west")
 DELTA = 1e-5
+
+
+def describe(sites, *, max_patients=512, **settings):
+    """A description under a public bound on patients that these sites keep to."""
+    return describe_with(sites, max_patients=max_patients, **settings)
+
+
 EPSILON = {"patient": 20.0, "patient-local": 20.0, "site": 40.0}
 UNITS = tuple(EPSILON)
 
@@ -97,7 +105,7 @@ def test_without_ranges_the_clip_comes_from_votes(unit):
         )
         for place, name in enumerate(NAMES)
     }
-    found = describe(sites, private=terms(unit, ranges=False))
+    found = describe(sites, private=terms(unit, ranges=False), max_patients=2048)
     assert set(found.sums) == {"magnitudes", "private_means", "spreads", "description"}
     np.testing.assert_allclose(found.mean, [1e-3, 1.0, 1e6], rtol=0.3)
     np.testing.assert_allclose(np.sqrt(found.variance), [5e-4, 0.5, 5e5], rtol=0.5)
@@ -216,3 +224,13 @@ def test_noised_quantiles_without_noise_are_those_of_the_bins():
     wider = noised_quantile(edges, bins, 0.5, 5.0)
     assert (wider.low, wider.high) == (0.0, 3.0)
     assert np.isnan(noised_quantile(edges, -bins, 0.5, 1.0).value)
+
+
+def test_the_bound_on_patients_must_not_come_from_the_rows():
+    with pytest.raises(InvalidArgument, match="needs max_patients"):
+        describe(frames(columns=3), private=terms("patient", columns=3), max_patients=None)
+
+
+def test_more_patients_than_the_bound_only_saturate():
+    found = describe(frames(columns=3), private=terms("patient", columns=3), max_patients=200)
+    assert abs(found.patients - 800) < 6.5 * found.deviations["patients"][0]

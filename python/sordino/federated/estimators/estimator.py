@@ -110,13 +110,6 @@ class FederatedEstimator(BaseEstimator):  # type: ignore[misc]
             return standardised(features, {})
         return standardised(features, {"mean": self.mean_, "scale": self.scale_})
 
-    def _unscaled(self, coefficients: Vector) -> tuple[Vector, float]:
-        """Coefficients for the features as they were given, and what the intercept changes by."""
-        if self.mean_ is None or self.scale_ is None:
-            return coefficients, 0.0
-        unscaled: Vector = coefficients / self.scale_
-        return unscaled, -float(unscaled @ self.mean_)
-
     def _check_parameters(self) -> None:
         """In `fit`, not in `__init__`: scikit-learn sets parameters without it."""
         whole = [("rounds", 100_000), ("local_steps", 10_000), ("batch_size", None), ("max_patients", None)]

@@ -2,61 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import validate_data
 
-from sordino.course.simulated import Summing
-from sordino.federated.estimators.estimator import FederatedEstimator
+from sordino.federated.estimators.linear_form import LinearFormEstimator
 from sordino.federated.study.outcomes.number import Number
 from sordino.models.linear import Linear
 from sordino.models.model import Vector
-from sordino.protocol.policy import AcrossRounds
 
 
-class FederatedLinearRegression(RegressorMixin, FederatedEstimator):  # type: ignore[misc]
+class FederatedLinearRegression(RegressorMixin, LinearFormEstimator):  # type: ignore[misc]
     """Linear regression with L2 and L1 penalties, by federated averaging over secure sums.
 
     The target is brought to mean 0 and standard deviation 1 first, by three secure sums of its own, so that
     the lanes fit whatever its unit is.
 
-    l2  penalty (l2 / 2) ||coef||^2 on half the mean squared error of standardised features and target
-    l1  penalty l1 ||coef||_1, which the coordinator applies after every round
-    The rest is as in `FederatedEstimator`.
+    Settings are as in `LinearFormEstimator`; the loss is half the squared error of the standardised target.
 
     Fitted: `coef_` (features,) and `intercept_`, both for features and target as they were given,
     `target_mean_` and `target_scale_`, and what `FederatedEstimator` says.
     """
-
-    def __init__(
-        self,
-        *,
-        l2: float = 0.01,
-        l1: float = 0.0,
-        rounds: int = 60,
-        local_steps: int = 1,
-        batch_size: int | None = None,
-        learning_rate: float | Literal["auto"] = "auto",
-        momentum: float = 0.8,
-        standardise: bool = True,
-        aggregator: Summing = "masked",
-        across_rounds: AcrossRounds = "freeze",
-        max_patients: int | None = None,
-    ) -> None:
-        self.l2 = l2
-        self.l1 = l1
-        self.rounds = rounds
-        self.local_steps = local_steps
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.standardise = standardise
-        self.aggregator = aggregator
-        self.across_rounds = across_rounds
-        self.max_patients = max_patients
 
     def fit(self, X: ArrayLike, y: ArrayLike, sites: ArrayLike | None = None) -> Self:
         """Train on rows `X` (patients, features) with numbers `y`, each at the site that `sites` names.

@@ -2,58 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import Tags
 from sklearn.utils.multiclass import type_of_target
 
-from sordino.course.simulated import Summing
 from sordino.errors import InvalidArgument
 from sordino.federated.estimators.estimator import FederatedClassifier
+from sordino.federated.estimators.linear_form import LinearFormEstimator
 from sordino.models.logistic import Logistic
 from sordino.models.model import Vector
-from sordino.protocol.policy import AcrossRounds
 
 
-class FederatedLogisticRegression(FederatedClassifier):
+class FederatedLogisticRegression(FederatedClassifier, LinearFormEstimator):
     """Logistic regression for two classes with L2 and L1 penalties, by federated averaging over secure sums.
 
-    l2  penalty (l2 / 2) ||coef||^2 on the mean log loss of standardised features
-    l1  penalty l1 ||coef||_1, which the coordinator applies after every round
-    The rest is as in `FederatedEstimator`.
+    Settings are as in `LinearFormEstimator`; the loss is the log loss of a patient.
 
     Fitted: `coef_` (1, features) and `intercept_` (1,), both for the features as they were given, `classes_`,
     and what `FederatedEstimator` says.
     """
-
-    def __init__(
-        self,
-        *,
-        l2: float = 0.01,
-        l1: float = 0.0,
-        rounds: int = 60,
-        local_steps: int = 1,
-        batch_size: int | None = None,
-        learning_rate: float | Literal["auto"] = "auto",
-        momentum: float = 0.8,
-        standardise: bool = True,
-        aggregator: Summing = "masked",
-        across_rounds: AcrossRounds = "freeze",
-        max_patients: int | None = None,
-    ) -> None:
-        self.l2 = l2
-        self.l1 = l1
-        self.rounds = rounds
-        self.local_steps = local_steps
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.standardise = standardise
-        self.aggregator = aggregator
-        self.across_rounds = across_rounds
-        self.max_patients = max_patients
 
     def fit(self, X: ArrayLike, y: ArrayLike, sites: ArrayLike | None = None) -> Self:
         """Train on rows `X` (patients, features) with two classes `y`, each at the site that `sites` names.

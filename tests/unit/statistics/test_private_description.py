@@ -14,6 +14,7 @@ from sordino.privacy.guard import BudgetGuard
 from sordino.statistics import Survey
 from sordino.statistics import describe as describe_with
 from sordino.statistics.describing import spent
+from sordino.statistics.feature_rows import FeatureRows
 from sordino.statistics.histogram import noised_quantile
 
 NAMES = ("east", "north", "south", "west")
@@ -234,3 +235,14 @@ def test_the_bound_on_patients_must_not_come_from_the_rows():
 def test_more_patients_than_the_bound_only_saturate():
     found = describe(frames(columns=3), private=terms("patient", columns=3), max_patients=200)
     assert abs(found.patients - 800) < 6.5 * found.deviations["patients"][0]
+
+
+def test_a_missing_value_has_no_vote_and_takes_no_other_value_with_it():
+    survey = Survey(columns=2, sites=4, max_patients=512, private=terms("patient", ranges=False))
+    magnitudes, means, spreads, _ = survey.stages()
+    known = {"centre": np.zeros(2), "unit": np.full(2, 2.0), "mean": np.zeros(2)}
+    site = FeatureRows("east", np.array([[1.0, np.nan], [-0.5, 1.0]]), ("a", "b"))
+    for stage in (magnitudes, spreads):
+        votes = stage.contribute(site, known).values["votes"].reshape(2, 2, -1)
+        np.testing.assert_array_equal(votes.sum(axis=2), [[1.0, 0.0], [1.0, 1.0]])
+    np.testing.assert_array_equal(means.contribute(site, known).values["mean"], [[0.5, 0.0], [-0.25, 0.5]])

@@ -84,7 +84,7 @@ def extract(
     extracted with other settings or holds patients that are not in `images`; `StateError` if another run is
     writing it; `InvalidArgument` for fewer than one worker.
     """
-    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    workers = (os.cpu_count() or 1) if workers is None else workers
     if workers < 1:
         raise InvalidArgument(f"workers: {workers} is too few; one is needed")
     table = Path(out)

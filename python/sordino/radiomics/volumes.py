@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import math
+import struct
+import zlib
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,8 +39,11 @@ def _digest(path: Path) -> str:
     if path.suffix.lower() == ".nhdr":
         for line in path.read_bytes().split(b"\n\n")[0].decode("latin-1").splitlines():
             key, _, value = line.partition(":")
-            beside = path.with_name(value.strip())
-            if key.strip().lower() in ("data file", "datafile") and beside.is_file():
+            if key.strip().lower() in ("data file", "datafile"):
+                if not (beside := path.parent / value.strip()).is_file():
+                    raise ConfigError(
+                        f"{path.name}: its voxels must lie in one file beside it, not {value!r}"
+                    )
                 whole += _digest(beside)
     return whole
 
@@ -109,6 +116,8 @@ def _by(numbers: tuple[float, ...]) -> str:
 def _read(path: Path | list[Path]) -> SimpleITK.Image:
     import SimpleITK as sitk
 
+    if isinstance(path, Path) and path.name.lower().endswith((".nii", ".nii.gz")):
+        _refuse_truncated(path)
     try:
         return sitk.ReadImage([str(one) for one in path] if isinstance(path, list) else str(path))
     except RuntimeError as error:
@@ -117,6 +126,29 @@ def _read(path: Path | list[Path]) -> SimpleITK.Image:
         raise ConfigError(
             f"{name}: cannot be read: {lines[-1].strip() if lines else 'ITK gave no reason'}"
         ) from None
+
+
+def _refuse_truncated(path: Path) -> None:
+    """`ConfigError` for a NIfTI file without all of its voxels: ITK would fill them up and say nothing."""
+    try:
+        with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as file:
+            head = file.read(540)
+            order = "<" if head[:4] in (b"\x5c\x01\0\0", b"\x1c\x02\0\0") else ">"
+            if struct.unpack_from(f"{order}i", head)[0] == 540:  # NIfTI-2
+                bits, *sizes = struct.unpack_from(f"{order}h8q", head, 14)
+                (start,) = struct.unpack_from(f"{order}q", head, 168)
+            else:
+                sizes = list(struct.unpack_from(f"{order}8h", head, 40))
+                (bits,) = struct.unpack_from(f"{order}h", head, 72)
+                (start,) = struct.unpack_from(f"{order}f", head, 108)
+            there = len(head)
+            while block := file.read(1 << 20):
+                there += len(block)
+    except (EOFError, gzip.BadGzipFile, zlib.error, struct.error) as error:
+        raise ConfigError(f"{path.name}: cannot be read: {error}") from None
+    needed = int(start) + math.prod(sizes[1 : sizes[0] + 1]) * bits // 8
+    if there < needed:
+        raise ConfigError(f"{path.name}: cannot be read whole: {there} bytes where {needed} are needed")
 
 
 def _volume(image: SimpleITK.Image, path: Path) -> SimpleITK.Image:

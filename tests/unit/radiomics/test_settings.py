@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -80,6 +81,8 @@ def test_without_settings_the_default_for_ct_is_meant(tmp_path):
     (tmp_path / "ct.toml").write_text(DEFAULT)
     assert settings_hash() == settings_hash(tmp_path / "ct.toml")
     assert "shape2D" not in read_settings({})["featureClass"]
+    guide = Path(__file__).parents[3] / "docs" / "radiomics.md"
+    assert f"```toml\n{DEFAULT}```" in guide.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -270,6 +270,9 @@ def test_diverging_training_stops_with_a_warning_and_the_model_of_the_least_loss
     ("wrong", "what"),
     [
         ({"hidden": (0,)}, "unit"),
+        ({"hidden": 8}, "hidden"),
+        ({"hidden": (2.5,)}, "hidden"),
+        ({"seed": "x"}, "seed"),
         ({"activation": "step"}, "activation"),
         ({"seed": -1}, "seed"),
         ({"learning_rate": "auto"}, "state a learning_rate"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sordino.course.simulated import Summing
+from sordino.errors import InvalidArgument
 from sordino.federated.estimators.estimator import FederatedClassifier
 from sordino.models.layers import Activation
 from sordino.models.perceptron import MultiLayerPerceptron
@@ -68,12 +70,18 @@ class FederatedMLPClassifier(FederatedClassifier):
         three simulated ones. Raises `InvalidArgument` (a ValueError) for what does not fit together.
         """
         rows = self._classes_at_sites(X, y, sites)
+        hidden: Any = self.hidden  # whatever was given
+        seed: Any = self.seed
+        if not isinstance(hidden, Sequence) or not all(isinstance(units, Integral) for units in hidden):
+            raise InvalidArgument(f"hidden must be a sequence of whole numbers, got {hidden!r}")
+        if not isinstance(seed, Integral):
+            raise InvalidArgument(f"seed must be a whole number, got {seed!r}")
         self._model = MultiLayerPerceptron(
             self.n_features_in_,
-            tuple(self.hidden),
+            tuple(hidden),
             self.activation,
             l2=self.l2,
-            seed=self.seed,
+            seed=int(seed),
             classes=len(self.classes_),
         )
         self._parameters = self._train(self._model, rows)["parameters"]

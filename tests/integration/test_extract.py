@@ -143,6 +143,8 @@ def test_other_settings_do_not_go_into_the_same_table(cohort, tmp_path):
     finish(options, out)
     told = finish([*options[:2], f"--settings={other}"], out, code=2)
     assert "features.csv: was begun with other settings or software" in told
+    # What was refused leaves nothing behind.
+    assert "(8 patients done before)" in finish(options, out)
     assert settings_of(out) == settings_hash(options[2].partition("=")[2]) != settings_hash(other)
 
 
@@ -235,3 +237,16 @@ def test_a_clinical_table_that_cannot_be_joined_is_refused(tmp_path, text, told)
             clinical=tmp_path / "clinical.csv",
             workers=1,
         )
+
+
+@pytest.mark.parametrize(("name", "text", "told"), [
+    ("features.csv", "a,b\n1,2\n", "is no table of sordino extract"),
+    ("features.csv", "id,patient,lesion,scan,settings,software\n1,2\n", "row 2 has 2 cells"),
+    ("failures.csv", "mine\n", "was not written by sordino extract"),
+])  # fmt: skip
+def test_a_table_that_is_somebody_elses_is_left_alone(cohort, tmp_path, name, text, told):
+    options, whole = cohort
+    (tmp_path / "features.csv").write_bytes(whole)
+    (tmp_path / name).write_text(text)
+    assert told in finish(options, tmp_path / "features.csv", code=2)
+    assert (tmp_path / name).read_text() == text

@@ -26,8 +26,6 @@ from sordino.radiomics.table import (
     write_rows,
 )
 
-SPELLED = {"pyradiomics": "PyRadiomics", "simpleitk": "SimpleITK", "numpy": "NumPy"}
-
 
 @dataclass(frozen=True)
 class Extracted:
@@ -94,7 +92,8 @@ def extract(
     hashed = hash_of(canonical)
     joined = read_clinical(Path(clinical)) if clinical is not None else None
     scans, failures = find_scans(Path(images), Path(masks))
-    software = _software()
+    releases = {"sordino": version("sordino")} | versions()
+    software = "; ".join(f"{name} {release}" for name, release in releases.items())
     with PartialFile(table.with_name(table.name + ".partial"), hashed) as partial:
         done = _done(table, hashed) | partial.done
         patients = {scan.patient for scan in scans} | {failure.patient for failure in failures}
@@ -126,12 +125,6 @@ def extract(
         write_failures(table.with_name(FAILURES), failures)
         partial.complete()
     return Extracted(len(rows), len(patients), reused, tuple(failures), hashed)
-
-
-def _software() -> str:
-    """Releases, for the column of that name."""
-    others = (f"{SPELLED[name]} {release}" for name, release in versions().items())
-    return "; ".join([f"sordino {version('sordino')}", *others])
 
 
 def _done(table: Path, settings: str) -> dict[str, tuple[list[Row], list[Failure]]]:

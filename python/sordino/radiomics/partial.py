@@ -20,7 +20,10 @@ from sordino.radiomics.table import Row, refuse_others
 
 
 class PartialFile:
-    """`OUT.partial`, locked while it is open; what it holds when it is opened is in `done`."""
+    """`OUT.partial`, locked while it is open, gone after it if nothing is in it that is not in the table.
+
+    `done` is what it held when it was opened, by patient.
+    """
 
     def __init__(self, path: Path, settings: str) -> None:
         self._path = path
@@ -43,8 +46,8 @@ class PartialFile:
         self._file.seek(0)
         *whole, _ = self._file.read().split(b"\n")
         try:
-            header, *lines = [json.loads(line) for line in whole] or [None]
-            if header:
+            header, *lines = [json.loads(line) for line in whole] or [{}]
+            if lines:
                 refuse_others(self._path, header["settings"], settings)
             done = {
                 line["patient"]: (
@@ -57,13 +60,15 @@ class PartialFile:
             if isinstance(error, ConfigError):
                 raise
             raise ConfigError(f"{self._path}: is damaged; remove it to begin anew") from None
-        self._file.truncate(sum(len(line) + 1 for line in whole))
-        if not whole:
+        self._begun = bool(lines)
+        self._file.truncate(sum(len(line) + 1 for line in whole) if lines else 0)
+        if not lines:
             self._append({"settings": settings})
         return done
 
     def add(self, patient: str, rows: list[Row], failures: list[Failure]) -> None:
         """One patient is done; on return this is on disk."""
+        self._begun = True
         self._append(
             {
                 "patient": patient,
@@ -79,7 +84,7 @@ class PartialFile:
 
     def complete(self) -> None:
         """The table is written: what was done so far stands there."""
-        self._path.unlink()
+        self._begun = False
 
     def __enter__(self) -> Self:
         return self
@@ -87,4 +92,6 @@ class PartialFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if not self._begun:
+            self._path.unlink(missing_ok=True)
         self._file.close()

@@ -53,7 +53,7 @@ gldm = []
 ngtdm = []
 """
 _TABLES = ("setting", "imageType", "featureClass")
-_NEEDED = {"pyradiomics": "pyradiomics-bhklab", "simpleitk": "SimpleITK", "numpy": "numpy"}
+_NEEDED = {"PyRadiomics": "pyradiomics-bhklab", "SimpleITK": "SimpleITK", "NumPy": "numpy"}
 
 
 def settings_hash(settings: Path | str | Settings | None = None) -> str:
@@ -74,8 +74,8 @@ def hash_of(settings: Settings) -> str:
     covered = {
         "settings": settings,
         "reading": READING,
-        "pyradiomics": software["pyradiomics"],
-        "simpleitk": ".".join(software["simpleitk"].split(".")[:2]),
+        "pyradiomics": software["PyRadiomics"],
+        "simpleitk": ".".join(software["SimpleITK"].split(".")[:2]),
     }
     return hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()
 

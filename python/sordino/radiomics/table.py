@@ -26,6 +26,7 @@ from sordino.radiomics.scans import Failure
 NAMES = ("id", "patient", "lesion")
 PROVENANCE = ("scan", "settings", "software")
 FAILURES = "failures.csv"
+_FAILURE = ["patient", "lesion", "scan", "reason"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def write_rows(path: Path, rows: Sequence[Row], settings: str, clinical: Clinica
     """Write the table in one step, in the order given."""
     columns, cells = (clinical.columns, clinical.cells) if clinical else ((), {})
     features = list(dict.fromkeys(name for row in rows for name in row.features))
-    if both := {*columns} & {*NAMES, *PROVENANCE, *features}:
+    if both := {*columns} & {*features}:
         raise ConfigError(f"the clinical table has a column {min(both)!r}, as the features have; rename it")
     _write(
         path,
@@ -113,13 +114,20 @@ def write_rows(path: Path, rows: Sequence[Row], settings: str, clinical: Clinica
 
 def read_failures(path: Path) -> list[Failure]:
     """What `write_failures` wrote; none if the file is not there."""
-    return [Failure(*cells) for cells in _read(path)[1:]] if path.exists() else []
+    if not path.exists():
+        return []
+    header, *lines = _read(path)
+    if header != _FAILURE:
+        raise ConfigError(
+            f"{path}: is there already and was not written by sordino extract; give another --out"
+        )
+    return [Failure(*cells) for cells in lines]
 
 
 def write_failures(path: Path, failures: Sequence[Failure]) -> None:
     """Write the table in one step, in the order given."""
     rows = [[one.patient, one.lesion, one.scan, one.reason] for one in failures]
-    _write(path, [["patient", "lesion", "scan", "reason"], *rows])
+    _write(path, [_FAILURE, *rows])
 
 
 def read_clinical(path: Path) -> Clinical:
@@ -127,11 +135,11 @@ def read_clinical(path: Path) -> Clinical:
     header, *lines = _read(path)
     if "patient" not in header:
         raise ConfigError(f"{path}: has no column 'patient' to be joined by; it has {', '.join(header)}")
+    if both := {*header} & {"id", "lesion", *PROVENANCE}:
+        raise ConfigError(f"{path}: has a column {min(both)!r}, as the features have; rename it")
     place = header.index("patient")
     cells: dict[str, tuple[str, ...]] = {}
     for number, line in enumerate(lines, start=2):
-        if len(line) != len(header):
-            raise ConfigError(f"{path}: row {number} has {len(line)} cells, the header has {len(header)}")
         if line[place] in cells:
             raise ConfigError(f"{path}: row {number}: patient {line[place]!r} is there twice")
         cells[line[place]] = (*line[:place], *line[place + 1 :])
@@ -151,7 +159,7 @@ def settings_of(table: Path | str) -> str:
     if "settings" not in header:
         raise ConfigError(f"{path}: has no column 'settings'; was it written by sordino extract?")
     place = header.index("settings")
-    found = {row[place]: number for number, row in enumerate(rows, start=2) if len(row) > place}
+    found = {row[place]: number for number, row in enumerate(rows, start=2)}
     if len(found) > 1:
         several = ", ".join(
             f"{value[:12] or 'none'} (row {number})" for value, number in sorted(found.items())
@@ -174,6 +182,9 @@ def _read(path: Path) -> list[list[str]]:
         raise ConfigError(f"{path}: cannot be read: {why}") from None
     if not rows:
         raise ConfigError(f"{path}: is empty")
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(rows[0]):
+            raise ConfigError(f"{path}: row {number} has {len(row)} cells, the header has {len(rows[0])}")
     return rows
 
 

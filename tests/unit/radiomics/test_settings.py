@@ -55,7 +55,7 @@ def test_what_moves_a_value_or_a_column_moves_the_hash(table, key, value):
 
 
 @pytest.mark.parametrize(("package", "release", "moves"), [
-    ("pyradiomics", "3.2.0", True), ("simpleitk", "2.4.1", True), ("numpy", "1.26.0", False),
+    ("PyRadiomics", "3.2.0", True), ("SimpleITK", "2.4.1", True), ("NumPy", "1.26.0", False),
 ])  # fmt: skip
 def test_the_hash_covers_the_software_that_defines_values(monkeypatch, package, release, moves):
     before, installed = settings_hash(PLAIN), module.versions()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -26,15 +28,14 @@ def test_noised_curve_is_as_far_off_as_it_says_and_costs_no_more(unit):
     assert np.abs(off).max() > 0.1 * noised.noise
     assert len(noised.survivors) == 4
     if unit != "site":
-        low, high = noised.band()
+        low, high = noised.band(0.999999)
         assert (low < exact.survival()).all()
         assert (exact.survival() < high).all()
-        assert (noised.variance() > exact.variance()).all()
 
 
 def test_deviation_of_the_noise_on_a_curve_is_that_of_many_draws():
     sites = at_sites(*made(patients=2000))
-    curves = noised_curves(sites, CUTS, PrivateTerms("patient", epsilon=1.0, delta=1e-5))
+    curves = noised_curves(sites, CUTS, PrivateTerms("patient", epsilon=4.0, delta=1e-5))
     exact = survival_curves(sites, grid=CUTS, aggregator="plain")
     random, draws = np.random.default_rng(0), []
     for _ in range(4000):
@@ -44,8 +45,9 @@ def test_deviation_of_the_noise_on_a_curve_is_that_of_many_draws():
         risk = exact.at_risk[0] + np.cumsum(left[::-1])[::-1]
         draws.append(np.log(np.cumprod(1.0 - (exact.deaths[0] + deaths) / risk)))
     sampling = exact.variance()[0] / exact.survival()[0] ** 2
-    told = curves.variance()[0] / curves.survival()[0] ** 2
-    np.testing.assert_allclose(np.var(draws, axis=0), told - sampling, rtol=0.25)
+    at_exact = replace(curves, deaths=exact.deaths, at_risk=exact.at_risk)
+    told = at_exact.variance()[0] / exact.survival()[0] ** 2
+    np.testing.assert_allclose(np.var(draws, axis=0), told - sampling, rtol=0.15)
 
 
 def test_budget_refuses_a_second_curve_of_the_same_data(tmp_path):

@@ -28,7 +28,7 @@ import numpy as np
 
 from sordino.aggregation.base import Aggregate, Contribution
 from sordino.course.arrays import Arrays
-from sordino.errors import Diverged, StateError
+from sordino.errors import Diverged, JournalError
 from sordino.federated.fedavg import FedAvg
 from sordino.federated.site import Site
 from sordino.models.model import Vector
@@ -126,7 +126,7 @@ class Scaffold:
         for name, number in (("pending", "pending_sum"), ("control", "sum")):
             if name in kept and float(kept[number][0]) == last:
                 return kept[name]
-        raise StateError(
+        raise JournalError(
             f"site {site.name!r} no longer has the control variate that it gave to sum {last:.0f}: its "
             "memory was lost or restored, or the coordinator went back; start the training anew"
         )

@@ -125,6 +125,8 @@ class Training:
     def trainer(self) -> Trainer:
         """The algorithm that trains it."""
         if self.private is None:
+            if self.scaffold and self.groups:
+                raise PolicyError("SCAFFOLD does not go with lane groups: it speaks of all sites")
             return Scaffold(self.fedavg) if self.scaffold else self.fedavg
         if self.scaffold:
             raise PolicyError(

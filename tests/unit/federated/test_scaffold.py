@@ -10,7 +10,7 @@ import pytest
 from quadratic import Quadratic, masked, plain, policy_for, sites_of
 from sordino.course.arrays import pack_arrays, unpack_arrays
 from sordino.course.follow import Aborted, Summed, course, follow
-from sordino.errors import StateError
+from sordino.errors import JournalError
 from sordino.federated.fedavg import FedAvg
 from sordino.federated.local import Local
 from sordino.federated.sampling import ClientSampling
@@ -158,7 +158,7 @@ def test_site_that_lost_its_memory_is_refused_rather_than_wrong():
     sites, algorithm = sites_of(PARABOLAS, PATIENTS), stage()
     state = trained(algorithm, plain, rounds=3, sites=sites)
     sites["elm"].memory.keep({})
-    with pytest.raises(StateError, match="'elm' no longer has the control variate that it gave to sum 3"):
+    with pytest.raises(JournalError, match="'elm' no longer has the control variate that it gave to sum 3"):
         algorithm.contribute(sites["elm"], state)
 
 

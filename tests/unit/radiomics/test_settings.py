@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,12 @@ def test_importing_the_package_loads_no_pyradiomics():
     script = "import sys, sordino.radiomics as ours; ours.settings_of; print('radiomics' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
+    def absent(package):
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(module, "version", absent)
+    with pytest.raises(ConfigError, match=r"is not installed: pip install 'sordino\[radiomics\]'"):
+        settings_hash()

@@ -19,6 +19,8 @@ name = "my-study"
 id = "id"                    # column that tells patients apart
 target = "target"            # column to be predicted
 classes = [0, 1]             # its two labels: the negative, the positive
+# time = "months"            # of survival, with model.type = "cox", in place of target; and
+# event = "died"             # whether the time ended in the event
 features = "all others"      # or a list of columns: ["mean radius", "mean texture"]
 # exclude = ["scanner"]      # columns that are no features
 # missing = "refuse"         # a missing value is an error; or "mean", of what is there, by secure sums
@@ -52,9 +54,12 @@ path = "west.csv"
 # columns = ["TP53", "KRAS"]
 
 [model]
-type = "logistic"            # or "mlp", a perceptron; "linear" and "mlp_number" where the target is a number
+type = "logistic"            # or "cox", "mlp" (a perceptron); "linear", "mlp_number" for numbers
 # l2 = 0.01                  # penalty (l2 / 2) ||coefficients||^2 on the mean loss
 # l1 = 0.0                   # penalty l1 ||coefficients||_1 on it
+# grid = 16                  # of "cox": intervals of time, and these two
+# least_patients = 10
+# discloses_patients = false
 # hidden = [16]              # of a perceptron: units of each hidden layer, and these two
 # activation = "relu"
 # seed = 0

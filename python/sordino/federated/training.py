@@ -32,6 +32,7 @@ from sordino.federated.site import Site
 from sordino.federated.study.outcomes.classes import TwoClasses
 from sordino.federated.study.outcomes.outcome import Outcome
 from sordino.federated.subgroups import SubgroupEvaluation, Subgroups, SubgroupSizes
+from sordino.federated.survival import NewtonSteps
 from sordino.federated.target_scaling import OnScaledTarget
 from sordino.models.logistic import Logistic
 from sordino.models.model import Model, classifier, convex
@@ -40,7 +41,7 @@ from sordino.protocol.policy import EVERYONE, Question
 from sordino.statistics.noised_scaling import Magnitudes, PrivateMeans, Spreads
 from sordino.statistics.scaling import Means, Units, Variances
 
-Trainer: TypeAlias = FedAvg | Scaffold | Descent | UpdateAveraging | LocalTraining
+Trainer: TypeAlias = FedAvg | Scaffold | NewtonSteps | Descent | UpdateAveraging | LocalTraining
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Training:
     names                of the features; given where values may be missing, which are then filled
     least_sites          how many sites must then have values of a feature
     groups               the lane group of each feature, if there are modalities that some sites lack
+    exact                Newton steps of a Cox model in place of an algorithm of local steps
     subgroups            cells of held-out patients that are evaluated by themselves
     private              the terms of a private training; None for one without noise
     noise                by kind of question, once it is planned
@@ -89,6 +91,7 @@ class Training:
     seed: int = 0
     learner: Model | None = None
     outcome: Outcome = field(default_factory=TwoClasses)
+    exact: NewtonSteps | None = None
     bins: int | None = None
     names: tuple[str, ...] = ()
     least_sites: int = 3
@@ -124,6 +127,8 @@ class Training:
     @property
     def trainer(self) -> Trainer:
         """The algorithm that trains it."""
+        if self.exact is not None:
+            return self.exact
         if self.private is None:
             if self.scaffold and self.groups:
                 raise PolicyError("SCAFFOLD does not go with lane groups: it speaks of all sites")
@@ -173,7 +178,7 @@ class Training:
             stages += [(Units(*bounds), 1), (Means(*bounds), 1), (Variances(*bounds), 1)]
         scaling = self.outcome.scaling(sites=self.sites, max_patients=self.max_patients)
         stages += [(stage, 1) for stage in scaling]
-        if self.learning_rate is None:
+        if self.learning_rate is None and self.exact is None:
             curvature = Curvature(
                 convex(self.model),
                 l2=self.l2,
@@ -184,7 +189,7 @@ class Training:
             lacked = tuple(dict.fromkeys(group for group in self.groups if group != EVERYONE))
             rate = GroupedRate(curvature, lacked) if lacked else curvature
             stages.append((self._filled(rate), 1))
-        trainer = self._filled(OnScaledTarget(self.trainer) if scaling else self.trainer)
+        trainer = self._filled(OnScaledTarget(self.trainer) if self.outcome.scales else self.trainer)
         if self.groups:
             trainer = Grouped(trainer, parameter_groups(self.model, self.groups))
         stages += [(trainer, self.rounds), *self._validations()]
@@ -244,8 +249,8 @@ class Training:
     def initial(self) -> Arrays:
         """The state before the first sum."""
         if self.private is None:
-            trainer = Scaffold(self.fedavg) if self.scaffold else self.fedavg
-            return trainer.initial(self.learning_rate)
+            trainer = self.exact or (Scaffold(self.fedavg) if self.scaffold else self.fedavg)
+            return {**trainer.initial(self.learning_rate), **self.outcome.initial()}
         rate = 4.0 / (self.columns + 1) if self.learning_rate is None else self.learning_rate
         state = {
             **self.fedavg.initial(rate),
@@ -278,7 +283,7 @@ class Training:
             stage = PrivateValidation(self.model, self._answering(self.private), self.rounds, self.stopping)
         else:
             stage = Validation(self.model, self.sites, self.max_patients, self.rounds, self.stopping)
-            if self.outcome.scaling(sites=self.sites, max_patients=self.max_patients):
+            if self.outcome.scales:
                 stage = OnScaledTarget(stage)
         return ((self._filled(stage), self.stopping.checks(self.rounds)),)
 

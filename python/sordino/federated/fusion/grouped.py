@@ -26,6 +26,7 @@ from sordino.errors import InvalidArgument
 from sordino.federated.curvature import Curvature
 from sordino.federated.site import Site
 from sordino.federated.wrapped import Wrapped
+from sordino.models.cox import Cox
 from sordino.models.linear_form import LinearForm
 from sordino.models.model import Model, Vector
 from sordino.models.perceptron import Perceptron
@@ -38,7 +39,7 @@ def parameter_groups(model: Model, features: tuple[str, ...]) -> tuple[str, ...]
     A parameter that multiplies one feature belongs to its group, every other one to all. Raises
     `InvalidArgument` for a model of which it is not known.
     """
-    if isinstance(model, LinearForm):
+    if isinstance(model, LinearForm | Cox):
         first = list(features)
     elif isinstance(model, Perceptron):
         width = model.layers.widths[1]

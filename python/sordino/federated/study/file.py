@@ -20,6 +20,7 @@ from msgspec import Meta, Struct, inspect
 from sordino.aggregation.base import Step
 from sordino.errors import ConfigError
 from sordino.federated.study.description_table import DescriptionTable, description_faults
+from sordino.federated.study.families.cox import CoxFamily
 from sordino.federated.study.families.linear import LinearFamily
 from sordino.federated.study.families.logistic import LogisticFamily
 from sordino.federated.study.families.perceptron import NumberPerceptronFamily, PerceptronFamily
@@ -43,14 +44,15 @@ from sordino.federated.study.subgroup_table import SubgroupTable, subgroup_fault
 from sordino.federated.study.training_table import (
     FedAvgTable,
     FedProxTable,
+    RiskSetsTable,
     ScaffoldTable,
     training_faults,
 )
 from sordino.protocol.policy import AcrossRounds
 
-ModelTable: TypeAlias = LogisticFamily | LinearFamily | PerceptronFamily | NumberPerceptronFamily
+ModelTable: TypeAlias = LogisticFamily | LinearFamily | PerceptronFamily | NumberPerceptronFamily | CoxFamily
 """Table [model], by its `type`."""
-TrainingTable: TypeAlias = FedAvgTable | FedProxTable | ScaffoldTable
+TrainingTable: TypeAlias = FedAvgTable | FedProxTable | ScaffoldTable | RiskSetsTable
 """Table [training], by its `algorithm`."""
 Kin: TypeAlias = Mapping[str, type[Struct]]
 
@@ -60,6 +62,8 @@ class Data(Struct, frozen=True, kw_only=True):
 
     id: Column = "id"
     target: Column = ""
+    time: Column = ""
+    event: Column = ""
     classes: Annotated[
         tuple[Label, Label],
         Meta(description='two labels, the negative and the positive one, such as ["benign", "malignant"]'),

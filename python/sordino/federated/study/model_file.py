@@ -8,11 +8,12 @@ from typing import TypeAlias
 import msgspec
 
 from sordino.errors import ConfigError
+from sordino.federated.study.families.cox import CoxFile
 from sordino.federated.study.families.linear import LinearFile
 from sordino.federated.study.families.logistic import LogisticFile
 from sordino.federated.study.families.perceptron import NumberPerceptronFile, PerceptronFile
 
-ModelFile: TypeAlias = LogisticFile | LinearFile | PerceptronFile | NumberPerceptronFile
+ModelFile: TypeAlias = LogisticFile | LinearFile | PerceptronFile | NumberPerceptronFile | CoxFile
 
 
 def read_model(path: Path) -> ModelFile:

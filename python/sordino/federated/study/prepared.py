@@ -18,10 +18,12 @@ from sordino.errors import ConfigError, PolicyError, PrivacyError
 from sordino.federated.sampling import ClientSampling
 from sordino.federated.site import Site
 from sordino.federated.study.cohort import Cohort, Patients, examine_cohort
+from sordino.federated.study.families.cox import CoxFamily
 from sordino.federated.study.file import StudyFile, examine_study
 from sordino.federated.study.privacy_table import range_faults, sample_faults
 from sordino.federated.study.split import drawn, drawn_apart, named
 from sordino.federated.study.subgroup_table import subgroups_of
+from sordino.federated.study.training_table import RiskSetsTable
 from sordino.federated.training import Training
 from sordino.protocol.encoding import digest
 from sordino.protocol.groups import planned_groups, thin_group
@@ -188,13 +190,22 @@ def _training(study: StudyFile, columns: int, cohort: Cohort | None) -> Training
     groups = () if cohort is None else cohort.groups
     gaps = bool(groups) or study.data.missing != "refuse"
     rounds = study.training.rounds
+    model, outcome, exact = study.model, study.model.outcome, None
+    targets = None if cohort is None else np.concatenate([rows.target for rows in cohort.sites.values()])
+    if targets is not None:
+        outcome = outcome.seen(targets)
+    if isinstance(model, CoxFamily) and isinstance(study.training, RiskSetsTable):
+        grid = model.outcome if targets is None else model.outcome.seen(targets)
+        names = features or tuple(str(place) for place in range(columns))
+        exact = model.newton(grid, names, sites=len(study.sites), patients=study.policy.max_patients)
     return Training(
         columns=columns,
         sites=len(study.sites),
         max_patients=study.policy.max_patients,
         l2=study.model.l2,
         learner=study.model.model(columns),
-        outcome=study.model.outcome,
+        outcome=outcome,
+        exact=exact,
         **study.training.settings,
         standardise=study.model.standardise,
         clip=study.policy.update_clip,
@@ -277,6 +288,11 @@ def _warnings(study: StudyFile, policy: Policy) -> tuple[str, ...]:
         warnings.append(
             'across_rounds = "accept": two sums of one question over cohorts that differ by one site show '
             "that site's input to whoever sees both"
+        )
+    if isinstance(study.model, CoxFamily) and study.model.discloses_patients:
+        warnings.append(
+            "model.discloses_patients = true: differences of neighbouring risk sets show the covariates of "
+            "single patients to whoever sees the sums"
         )
     losses = [(number, study.losses(number)) for number in range(1, study.training.rounds + 1)]
     if policy.across_rounds == "freeze" and any(lost for _, lost in losses):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
 from sordino.federated.early_stopping import EarlyStopping
 from sordino.federated.server import Adam, Momentum, Server
+from sordino.federated.study.families.cox import CoxFamily
 from sordino.federated.study.keys import Count, Fraction, Penalty, Positive, Seconds, Seed
 
 if TYPE_CHECKING:
@@ -18,10 +19,13 @@ Kept = Annotated[float, Meta(ge=0, lt=1, description="a number from 0, below 1")
 Part = Annotated[float, Meta(gt=0, le=1, description="a number above 0, at most 1")]
 
 
+Rounds = Annotated[int, Meta(ge=1, le=100_000, description="a whole number from 1 to 100,000")]
+
+
 class _Training(Struct, frozen=True, kw_only=True):
     """The keys that every algorithm has."""
 
-    rounds: Annotated[int, Meta(ge=1, le=100_000, description="a whole number from 1 to 100,000")] = 60
+    rounds: Rounds = 60
     local_steps: Annotated[int, Meta(ge=1, le=10_000, description="a whole number from 1 to 10,000")] = 1
     epochs: Annotated[int, Meta(ge=1, le=10_000, description="a whole number from 1 to 10,000")] | None = None
     batch_size: Count | None = None
@@ -88,9 +92,40 @@ class ScaffoldTable(_Training, frozen=True, kw_only=True, tag_field="algorithm",
         return {**super().settings, "server": Momentum(0.0), "scaffold": True}
 
 
+class RiskSetsTable(Struct, frozen=True, kw_only=True, tag_field="algorithm", tag="risk_sets"):
+    """Cox regression as if all patients were in one place: Newton steps over secure risk-set sums."""
+
+    rounds: Rounds = 30
+    deadline: Seconds | None = None
+    seed: Seed = 0
+
+    local_steps: ClassVar[int] = 1
+    batch_size: ClassVar[None] = None
+    sites_fraction: ClassVar[float] = 1.0
+    validation: ClassVar[None] = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `Training` is told of it."""
+        return {"rounds": self.rounds}
+
+
+def _risk_set_faults(study: StudyFile) -> list[str]:
+    faults = []
+    if not isinstance(study.model, CoxFamily):
+        faults.append("'training.algorithm' = \"risk_sets\" goes with 'model.type' = \"cox\" only")
+    if not study.model.standardise:
+        faults.append("'training.algorithm' = \"risk_sets\" needs 'model.standardise' = true")
+    if study.modalities or study.data.missing != "refuse":
+        faults.append("'training.algorithm' = \"risk_sets\" goes without 'modalities' and missing values")
+    return faults
+
+
 def training_faults(study: StudyFile) -> list[str]:
     """What does not go together in [training], or with other tables."""
     table, faults = study.training, []
+    if isinstance(table, RiskSetsTable):
+        return _risk_set_faults(study)
     if table.learning_rate == "auto" and not study.model.has_auto_rate:
         why = "this 'model.type' has no safe one that a sum could find; 0.1 is a fair start"
         faults.append(f"'training.learning_rate' is to be stated: {why}")

@@ -231,7 +231,7 @@ def test_template_shows_every_key_with_its_default():
         assert set(shown[at]) == named, at
         for name, (value, commented) in shown[at].items():
             default = defaults[name]
-            if commented and default not in (None, msgspec.NODEFAULT, False) and name != "consistency":
+            if commented and default not in (None, msgspec.NODEFAULT, False, "") and name != "consistency":
                 plain = list(default) if isinstance(default, tuple) else default
                 assert value == plain, (at, name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from sordino.course.arrays import Arrays
 from sordino.course.stage import Stage
 from sordino.federated.regression import RegressionEvaluation
 from sordino.federated.site import Site
-from sordino.federated.study.outcomes.outcome import Metrics
+from sordino.federated.study.outcomes.outcome import Metrics, Unscaled
 from sordino.federated.study.table import Table
 from sordino.federated.target_scaling import scaled_target, target_scaling
 from sordino.models.model import Matrix, Model, Vector
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from sordino.federated.study.file import Data
 
 
-class Number:
+class Number(Unscaled):
     """Column `data.target` holds a number for every patient."""
 
     headline, title = "r2", "R2"
+    scales: ClassVar[bool] = True
 
     def keys(self, data: Data) -> Mapping[str, str]:
         """See `Outcome`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeAlias
 
 from sordino.course.arrays import Arrays
 from sordino.course.stage import Stage
@@ -32,6 +32,10 @@ class Outcome(Protocol):
     def title(self) -> str:
         """The headline as it is written for a reader."""
 
+    @property
+    def scales(self) -> bool:
+        """Whether sites train on a scaled target, of `target_mean` and `target_scale`."""
+
     def keys(self, data: Data) -> Mapping[str, str]:
         """The keys of [data] that name its columns, and the columns."""
 
@@ -52,6 +56,12 @@ class Outcome(Protocol):
 
     def coding(self, data: Data) -> tuple[object, ...]:
         """What every site has to agree on, as `sordino.protocol.encoding` takes it."""
+
+    def seen(self, target: Vector) -> Outcome:
+        """Itself, with what the study has the sites announce of all their targets."""
+
+    def initial(self) -> Arrays:
+        """What is known of the target before the first sum."""
 
     def scaling(self, *, sites: int, max_patients: int) -> tuple[Stage[Site], ...]:
         """The secure sums that bring the target to the scale on which the model is trained; none if it is."""
@@ -74,6 +84,17 @@ class Outcome(Protocol):
 
 class Unscaled:
     """The part of `Outcome` for targets that are trained on as they stand."""
+
+    scales: ClassVar[bool] = False
+
+    def seen(self, target: Vector) -> Self:
+        """Itself."""
+        del target
+        return self
+
+    def initial(self) -> Arrays:
+        """Nothing."""
+        return {}
 
     def scaling(self, *, sites: int, max_patients: int) -> tuple[Stage[Site], ...]:
         """No sums."""

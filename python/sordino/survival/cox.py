@@ -32,7 +32,8 @@ class CoxFit:
 
     columns         names of the features
     coefficients    log hazard ratios, shape (columns,)
-    covariance      inverse of the information (with the penalty), shape (columns, columns)
+    covariance      inverse of the information (with the penalty), shape (columns, columns); NaN without
+                    second sums
     log_likelihood  Breslow's, on the grid, without the penalty
     null            the same at b = 0; NaN where losses changed the cohort since
     cuts            times of the grid, shape (cuts,)
@@ -150,6 +151,7 @@ def cox_regression(
     reach: float = 11.0,
     tolerance: float = 1e-9,
     max_lanes: int = MAX_LANES,
+    second_sums: bool = True,
     lose: Schedule = nobody_is_lost,
 ) -> CoxFit:
     """Fit Cox's model to all sites' patients by secure risk-set sums, in this process.
@@ -161,12 +163,15 @@ def cox_regression(
     l2                  penalty (l2 / 2) ||b||^2 on the mean log-likelihood of standardised features
     max_patients        public bound on the patients of a site; None for the next power of two
     max_sums            risk-set sums before it is given up
+    second_sums         False leaves w x x^T out, for many features: more sums, and no standard errors
     across_rounds, aggregator, lose, reach, tolerance, max_lanes   as in `Sums` and `RiskSets`
 
     Raises `InvalidArgument` (a ValueError) for what cannot be fitted, `PolicyError` for what may not be asked
     or is too large, before anything is sent, `RoundAborted` where losses are too many.
     """
     columns, most_patients = columns_of(sites), bound_of(sites, max_patients)
+    if max_sums < 1:
+        raise InvalidArgument(f"max_sums must be 1 at least, got {max_sums}")
     if not columns:
         raise InvalidArgument("a Cox model needs at least one feature")
     if not 0.0 <= l2 < inf:
@@ -190,6 +195,7 @@ def cox_regression(
         reach,
         tolerance,
         max_lanes,
+        second_sums,
     )
     once = [(stage, 1) for stage in (*cutting, *scaling)]
     with Sums(
@@ -210,12 +216,12 @@ def cox_regression(
 def _fitted(newton: RiskSets, state: Arrays, made: int, survivors: tuple[str, ...]) -> CoxFit:
     size, scale = len(newton.columns), state["scale"]
     at, patients = state["accepted"], state["patients"][0]
-    information = state["information"].reshape(size, size) + newton.l2 * patients * np.eye(size)
+    covariance = state["covariance"].reshape(size, size) if newton.second_sums else np.full((size, size), nan)
     null, cohort = state["null"]
     return CoxFit(
         columns=newton.columns,
         coefficients=at / scale,
-        covariance=np.linalg.inv(information) / np.outer(scale, scale),
+        covariance=covariance / np.outer(scale, scale),
         log_likelihood=float(state["value"][0]),
         null=float(null) if cohort == state["cohort"][0] else nan,
         cuts=state["cuts"],

@@ -47,13 +47,15 @@ class RiskSets:
     reach           x b of standardised features that any patient may have; a step beyond it is halved
     tolerance       how near the optimum is near enough, in standard errors
     max_lanes       the most numbers that one sum may hold
+    second_sums     False leaves w x x^T out, p (p + 1) / 2 numbers a cut, for many features. Curvature is
+                    then built up from gradients (BFGS), in more steps
 
     State: `parameters`, which are asked next, `halvings` since a step that climbed, `converged` (0 or 1), and
-    of the last step that climbed: `accepted`, its parameters; `value`, the log-likelihood, and `information`,
-    flat, both without the penalty; `objective` with it; `hazard`, S0 at each cut; `events` and `leaving`
-    there; `patients`; `cohort`, a checksum of who is in the sum; `distance` from the optimum, and what
-    rounding may add to it, `rounding`, in standard errors. `null` is the value and cohort, `first_errors`
-    the standard errors, at b = 0.
+    of the last step that climbed: `accepted`, its parameters; `value`, the log-likelihood without penalty;
+    `objective`, `gradient` and `covariance` (the inverse of the information, flat) with it; `hazard`, S0 at
+    each cut; `events` and `leaving` there; `patients`; `cohort`, a checksum of who is in the sum; `distance`
+    from the optimum, and what rounding may add to it, `rounding`, in standard errors; `curved`, 1 if it was
+    not the first. `null` is the value and cohort, `first_errors` the standard errors, at b = 0.
 
     Raises `PolicyError` where the sum is too large.
     """
@@ -67,6 +69,7 @@ class RiskSets:
     reach: float = 11.0
     tolerance: float = 1e-9
     max_lanes: int = MAX_LANES
+    second_sums: bool = True
 
     kind = "risk_sets"
     reads = ("parameters", "mean", "scale", "cuts")
@@ -75,15 +78,15 @@ class RiskSets:
         size = len(self.columns)
         if self.lanes > self.max_lanes:
             raise PolicyError(
-                f"one step asks {self.lanes:,} numbers of every site ({self.most} cuts of 1 + {size} + "
-                f"{self.pairs:,} and more), {self.lanes * 8 / 2**20:,.0f} MB, and max_lanes allows "
-                f"{self.max_lanes:,}: take a coarser time grid or fewer features"
+                f"one step asks {self.lanes:,} numbers of every site ({self.most} cuts of 3 + {size} + "
+                f"{self.pairs:,}), {self.lanes * 8 / 2**20:,.0f} MB, and max_lanes allows "
+                f"{self.max_lanes:,}: take a coarser time grid, fewer features, or no second sums"
             )
 
     @property
     def pairs(self) -> int:
-        """Pairs of features, each with itself too."""
-        return len(self.columns) * (len(self.columns) + 1) // 2
+        """Pairs of features, each with itself too, if they are asked."""
+        return self.second_sums * len(self.columns) * (len(self.columns) + 1) // 2
 
     @property
     def lanes(self) -> int:
@@ -117,13 +120,13 @@ class RiskSets:
                 Block("features", size, clip, bits),
                 self._sums,
                 Block("first", self.most * size, clip, bits),
-                Block("second", self.most * self.pairs, clip, bits),
+                *([Block("second", self.most * self.pairs, clip, bits)] if self.second_sums else []),
             ),
         )
 
     def contribute(self, site: SurvivalRows, known: Arrays) -> Contribution:
         """The site's sums, padded to `most` cuts; zeros but for `out_of_reach` where a patient is that."""
-        cuts, size = known["cuts"], len(self.columns)
+        cuts = known["cuts"]
         features = standardised(site.features, known)
         score = features @ known["parameters"]
         reached = bool((np.abs(score) <= self.reach).all())
@@ -131,8 +134,7 @@ class RiskSets:
         if not reached:
             slots = np.full_like(slots, -1)
         risks = np.exp(np.clip(score, -self.reach, self.reach))
-        sums = leaving_sums(features, risks, slots, seen, len(cuts))
-        assert sums.second is not None  # noqa: S101 (asked for; told to the type checker)
+        sums = leaving_sums(features, risks, slots, seen, len(cuts), curvature=self.second_sums)
         self._check(site, sums)
 
         def padded(rows: Matrix) -> Vector:
@@ -144,10 +146,10 @@ class RiskSets:
                 "leaving": padded(np.bincount(slots[slots >= 0], minlength=len(cuts)).astype(np.float64)),
                 "patients": np.array([float(len(site.time))]),
                 "out_of_reach": np.array([float(not reached)]),
-                "features": sums.features if size else np.zeros(0),
+                "features": sums.features,
                 "zero": padded(sums.zero),
                 "first": padded(sums.first),
-                "second": padded(sums.second),
+                **({} if sums.second is None else {"second": padded(sums.second)}),
             }
         )
 
@@ -174,11 +176,11 @@ class RiskSets:
             features=sums["features"],
             zero=sums["zero"][:cuts],
             first=sums["first"].reshape(-1, size)[:cuts],
-            second=sums["second"].reshape(-1, self.pairs)[:cuts],
+            second=sums["second"].reshape(-1, self.pairs)[:cuts] if self.second_sums else None,
         )
 
     def advance(self, state: Arrays, total: Aggregate) -> Arrays:
-        """The next point of Newton's method.
+        """The next point, by Newton's method or BFGS.
 
         Raises `RoundAborted` where losses left too few patients at a cut, `InvalidArgument`, naming the
         features, where they are collinear or the likelihood has no maximum.
@@ -202,16 +204,17 @@ class RiskSets:
             worse = state["objective"][0] - value
             if not worse <= 1e-9 * abs(value) + self._rounded_value(sums):
                 return self._halved(state, "the likelihood does not climb")
-        assert likelihood.information is not None  # noqa: S101
-        information = likelihood.information + penalty * np.eye(len(at))
-        gradient = likelihood.gradient - penalty * at
+        gradient, events = likelihood.gradient - penalty * at, float(sums.events.sum())
         if "accepted" not in state and not self.l2:
-            check_regular(information, self.columns, float(sums.events.sum()))
-        covariance = np.linalg.inv(information)
+            check_regular(likelihood.information, self.columns, events)
+        if likelihood.information is not None:
+            covariance = np.linalg.inv(likelihood.information + penalty * np.eye(len(at)))
+        else:
+            covariance = self._built_up(state, at, gradient, cohort, events + penalty)
         errors = np.sqrt(np.maximum(np.diag(covariance), 0.0))
         first_errors = state.get("first_errors", errors)
         null = state.get("null", np.array([likelihood.value, cohort]))
-        if (worst := errors / first_errors).max() > _DIVERGED:
+        if self.second_sums and (worst := errors / first_errors).max() > _DIVERGED:
             raise InvalidArgument(
                 f"the coefficient of {self.columns[int(worst.argmax())]!r} grows without end: the feature, "
                 "perhaps with others, tells those who have the event from all others at risk (monotone "
@@ -227,7 +230,8 @@ class RiskSets:
             "value": np.array([likelihood.value]),
             "objective": np.array([value]),
             "cohort": np.array([cohort]),
-            "information": likelihood.information.ravel(),
+            "gradient": gradient,
+            "covariance": covariance.ravel(),
             "hazard": at_risk(sums.zero),
             "events": sums.events,
             "leaving": leaving,
@@ -236,14 +240,33 @@ class RiskSets:
             "null": null,
             "distance": np.array([distance]),
             "rounding": np.array([rounding]),
+            "curved": np.array([float("accepted" in state)]),
             "halvings": np.zeros(1),
             "converged": np.array([float(distance <= max(self.tolerance, rounding))]),
         }
 
+    def _built_up(self, state: Arrays, at: Vector, gradient: Vector, cohort: float, steep: float) -> Matrix:
+        """The inverse of the information from what gradients changed by (Nocedal and Wright 2006, 6.17).
+
+        steep   its diagonal at b = 0, or what takes its place there
+        """
+        unit = np.eye(len(at))
+        if "accepted" not in state:
+            return unit / steep
+        built = state["covariance"].reshape(unit.shape)
+        moved, fell = at - state["accepted"], state["gradient"] - gradient
+        along = float(moved @ fell)
+        if state["cohort"][0] != cohort or along <= 0.0:  # other patients' gradient, or but rounding
+            return built
+        if not state["curved"][0]:
+            built = unit * along / float(fell @ fell)
+        left = unit - np.outer(moved, fell) / along
+        return np.asarray(left @ built @ left.T + np.outer(moved, moved) / along)
+
     def _halved(self, state: Arrays, why: str) -> Arrays:
         halvings = state["halvings"] + 1.0
         if "accepted" not in state or halvings[0] > _HALVINGS:
-            raise InvalidArgument(f"Newton's method is stuck after {_HALVINGS} halvings of its step: {why}")
+            raise InvalidArgument(f"the fit is stuck after {_HALVINGS} halvings of its step: {why}")
         middle = 0.5 * (state["accepted"] + state["parameters"])
         return {**state, "parameters": middle, "halvings": halvings}
 
@@ -261,17 +284,19 @@ class RiskSets:
         return float(self.resolution * np.sqrt(np.sum((sums.events[at] * lanes * (1.0 + mean) / zero) ** 2)))
 
 
-def check_regular(information: Matrix, columns: Sequence[str], events: float) -> None:
-    """Raise `InvalidArgument`, naming the features, where the information has no inverse."""
+def check_regular(information: Matrix | None, columns: Sequence[str], events: float) -> None:
+    """Raise `InvalidArgument`, naming the features, where the information, if known, has no inverse."""
+    if len(columns) > events:
+        raise InvalidArgument(
+            f"{len(columns)} features and {events:g} events leave the coefficients undetermined: set l2 > 0"
+        )
+    if information is None:
+        return
     diagonal = np.diag(information)
     if len(constant := np.flatnonzero(diagonal <= _SINGULAR * events)):
         raise InvalidArgument(
             f"the feature {columns[constant[0]]!r} is the same for all patients at risk: leave it out "
             "or set l2 > 0"
-        )
-    if len(columns) > events:
-        raise InvalidArgument(
-            f"{len(columns)} features and {events:g} events leave the coefficients undetermined: set l2 > 0"
         )
     units = 1.0 / np.sqrt(diagonal)
     values, vectors = np.linalg.eigh(information * np.outer(units, units))

@@ -145,7 +145,7 @@ def test_exact_grid_without_consent_is_refused_with_the_reason():
 
 
 def test_sum_that_is_too_large_is_refused_with_its_size():
-    with pytest.raises(PolicyError, match=r"24 cuts of 1 \+ 3 \+ 6"):
+    with pytest.raises(PolicyError, match=r"24 cuts of 3 \+ 3 \+ 6"):
         cox_regression(at_sites(*made()), max_lanes=100)
 
 
@@ -159,6 +159,22 @@ def test_ridge_fits_more_features_than_events():
     scale = features.std(axis=0)
     b, _, _ = maximise((features - features.mean(axis=0)) / scale, moved, seen, 0.1 * len(time))
     np.testing.assert_allclose(ours.coefficients * scale, b, atol=1e-6)
+
+
+def test_many_features_are_fitted_without_second_sums_too():
+    features, time, event, where = made(patients=80, columns=60)
+    sites = at_sites(features, time, event, where)
+    settings = {"grid": CUTS, "aggregator": "plain", "max_lanes": 4000}
+    with pytest.raises(PolicyError, match="no second sums"):
+        cox_regression(sites, l2=0.1, **settings)
+    with pytest.raises(InvalidArgument, match="60 features and .* events"):
+        cox_regression(sites, second_sums=False, **settings)
+    ours = cox_regression(sites, l2=0.1, second_sums=False, tolerance=1e-8, max_sums=200, **settings)
+    exact = cox_regression(sites, grid=CUTS, aggregator="plain", l2=0.1)
+    np.testing.assert_allclose(ours.coefficients, exact.coefficients, atol=1e-7)
+    assert ours.log_likelihood == pytest.approx(exact.log_likelihood, rel=1e-9)
+    assert exact.sums < ours.sums < 100
+    assert np.isnan(ours.standard_errors).all()
 
 
 def test_constant_and_collinear_features_are_named():
@@ -218,6 +234,7 @@ def test_no_events_and_too_few_are_refused():
         ({"l2": -1.0}, "l2"),
         ({"max_patients": 5}, "max_patients allows 5"),
         ({"aggregator": "open"}, "aggregator"),
+        ({"max_sums": 0}, "max_sums"),
     ],
 )
 def test_impossible_setting_is_refused_by_name(wrong, match):

@@ -97,10 +97,9 @@ class CoxFamily(Struct, frozen=True, kw_only=True, tag_field="type", tag="cox"):
     def stored(self, state: Arrays, data: Data, common: Mapping[str, Any]) -> CoxFile:
         """See `Family`."""
         found: dict[str, Any] = {}
-        if "information" in state:
+        if "covariance" in state:
             size = len(state["parameters"])
-            penalty = self.l2 * state["patients"][0] * np.eye(size)
-            covariance = np.linalg.inv(state["information"].reshape(size, size) + penalty)
+            covariance = state["covariance"].reshape(size, size)
             zero = np.where(state["hazard"] > 0.0, state["hazard"], 1.0)
             found = {
                 "standard_errors": np.sqrt(np.diag(covariance)).tolist(),

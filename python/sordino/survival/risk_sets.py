@@ -29,7 +29,8 @@ MAX_LANES = 2**24
 """Of one question unless another limit is given: 128 MB of lanes at every site."""
 
 _WANTED_BITS = 48
-_HALVINGS = 20
+_HALVINGS = 25
+"""In a whole fit, which seldom needs any; creeping up to a bound would not end."""
 _DIVERGED = 100.0
 """A standard error so many times that at b = 0 says that the likelihood has no maximum."""
 _SINGULAR = 1e-9
@@ -50,7 +51,7 @@ class RiskSets:
     second_sums     False leaves w x x^T out, p (p + 1) / 2 numbers a cut, for many features. Curvature is
                     then built up from gradients (BFGS), in more steps
 
-    State: `parameters`, which are asked next, `halvings` since a step that climbed, `converged` (0 or 1), and
+    State: `parameters`, which are asked next, `halvings` of steps so far, `converged` (0 or 1), and
     of the last step that climbed: `accepted`, its parameters; `value`, the log-likelihood without penalty;
     `objective`, `gradient` and `covariance` (the inverse of the information, flat) with it; `hazard`, S0 at
     each cut; `events` and `leaving` there; `patients`; `cohort`, a checksum of who is in the sum; `distance`
@@ -241,7 +242,6 @@ class RiskSets:
             "distance": np.array([distance]),
             "rounding": np.array([rounding]),
             "curved": np.array([float("accepted" in state)]),
-            "halvings": np.zeros(1),
             "converged": np.array([float(distance <= max(self.tolerance, rounding))]),
         }
 
@@ -266,7 +266,7 @@ class RiskSets:
     def _halved(self, state: Arrays, why: str) -> Arrays:
         halvings = state["halvings"] + 1.0
         if "accepted" not in state or halvings[0] > _HALVINGS:
-            raise InvalidArgument(f"the fit is stuck after {_HALVINGS} halvings of its step: {why}")
+            raise InvalidArgument(f"the fit is stuck after {_HALVINGS} halvings of its steps: {why}")
         middle = 0.5 * (state["accepted"] + state["parameters"])
         return {**state, "parameters": middle, "halvings": halvings}
 

@@ -187,6 +187,19 @@ def test_constant_and_collinear_features_are_named():
         cox_regression(at_sites(features, time, event, where), grid=CUTS, aggregator="plain")
 
 
+def test_step_beyond_the_reach_is_halved_and_an_optimum_beyond_it_refused():
+    sites = at_sites(*made())
+    settings = {"grid": CUTS, "aggregator": "plain"}
+    free = cox_regression(sites, **settings)
+    farthest = max(np.abs((rows.features - free.mean) @ free.coefficients).max() for rows in sites.values())
+    near = cox_regression(sites, reach=1.001 * farthest, **settings)
+    np.testing.assert_allclose(near.coefficients, free.coefficients, rtol=1e-7)
+    with pytest.raises(
+        InvalidArgument, match="stuck after 25 halvings of its steps: a patient's x b is beyond"
+    ):
+        cox_regression(sites, reach=0.5 * farthest, **settings)
+
+
 def test_feature_that_tells_events_from_the_others_is_named():
     features, time, event, where = made()
     features[:, 2] = event & (time <= CUTS[-1])

@@ -113,9 +113,7 @@ class Session:
         Where the policy freezes the participants, all of them are asked. Raises `RoundAborted` if there is no
         sum, and `StateError` where the directory cannot be written, before anything is asked.
         """
-        coordinator = self._coordinator
-        if coordinator is None or len(self._in_touch(coordinator)) < self._policy.smallest_cohort:
-            coordinator = self._set_up()
+        coordinator = self.prepared()
         frozen = self._policy.across_rounds == "freeze"
         chosen = None if frozen else self._choose(coordinator, set(nodes))
         self._records, self._deadline = records, deadline
@@ -146,6 +144,16 @@ class Session:
             )
             self._records = RecordDict()
             self._save()
+
+    def prepared(self) -> Coordinator:
+        """The coordinator of a session that enough sites are in, set up anew where there is none.
+
+        Raises `RoundAborted` if too few sites come to it within `answer_within` seconds.
+        """
+        coordinator = self._coordinator
+        if coordinator is None or len(self._in_touch(coordinator)) < self._policy.smallest_cohort:
+            coordinator = self._set_up()
+        return coordinator
 
     def close(self) -> None:
         """Have every site wipe the session's keys; who does not answer keeps them."""

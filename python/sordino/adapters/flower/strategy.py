@@ -105,6 +105,7 @@ class SecureStrategy(Strategy):  # type: ignore[misc]
             directory=self._directory,
         )
         self._done, arrays = self._load(initial_arrays)
+        self._session.prepared()  # before the strategy samples nodes: by then they are there
         result: Result = super().start(
             _SecureGrid(grid, self),
             arrays,

@@ -1,0 +1,1 @@
+"""A Flower app on secure sums: logistic regression at six hospitals."""

@@ -9,6 +9,7 @@
 # make wheel    build, repair, install and try the wheel with every Python of PYTHONS that is here
 # make bench    every script of bench/ beside its peers, in .venv-bench; ONLY="masking shamir" runs these two
 # make engines  the tests of the adapters, in .venv-engines with Flower, NVFlare and TenSEAL
+# make flower-demo  a SuperLink and six SuperNodes on this machine, two of which are killed
 # make native   the C++ library under sanitizers, valgrind and emulators, short: tests/native.mk has the targets
 # make format   rewrite sources in the project's format
 # make .venv    only the environment in .venv; edits of Python files take effect at once, and after edits of
@@ -43,7 +44,7 @@ listed = $(bin)/python -c "import tomllib; p = tomllib.load(open('pyproject.toml
 configure = $(bin)/cmake -S $(if $(3),$(3),.) -B $(1) -G Ninja --log-level=WARNING \
   -DCMAKE_MAKE_PROGRAM=$(abspath $(bin))/ninja $(2)
 
-.PHONY: demo test statistics long crash check consumer bench engines wheel format clean .venv
+.PHONY: demo test statistics long crash check consumer bench engines flower-demo wheel format clean .venv
 
 .venv: .venv/.base
 
@@ -141,6 +142,9 @@ bench: .venv-bench/.sordino
 engines: .venv-engines/.sordino
 	FLWR_TELEMETRY_ENABLED=0 .venv-engines/bin/python -m pytest --numprocesses $(WORKERS) --dist loadscope \
 	  --durations 5 tests/engines
+
+flower-demo: .venv-engines/.sordino
+	.venv-engines/bin/python -u examples/flower-app/demo.py $(if $(DATA),--data $(DATA))
 
 # Engines pin what sordino leaves open, which also tries it at the lower end of its ranges.
 .venv-engines/.engines: .venv/.tools

@@ -103,7 +103,7 @@ class SecureMod:
         if not isinstance(request, m.UploadRequest):
             reply = Reply(site.handle(data))
             if isinstance(request, m.UnmaskRequest):
-                _record(context)[_CERTIFIED + str(_record(context)["kind"])] = True
+                _record(context)[_CERTIFIED + str(_record(context).get("kind"))] = True
             return reply
         if (stored := site.repeat(data)) is not None:
             return stored

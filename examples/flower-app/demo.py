@@ -46,13 +46,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="folder with tcga-brca")
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--runs", nargs="+", default=["killed", "private", "clear"])
     options = parser.parse_args()
     rows = regions(options.data / "tcga-brca") if options.data else clinics()
     with tempfile.TemporaryDirectory(prefix="sordino-flower-") as folder, ExitStack() as stack:
         engine = Engine(Path(folder), rows, options.rounds, stack)
-        engine.killed()
-        engine.private()
-        engine.clear()
+        for run in options.runs:
+            getattr(engine, run)()
         print("all as it should be")
 
 
@@ -166,13 +166,15 @@ class Engine:
         assert [done["exchanges"] for done in told["rounds"]] == [2] * self.rounds, told
         seconds = [done["seconds"] for done in told["rounds"]]
         print(
-            f"with noise: epsilon {told['epsilon']:.2f} at delta {told['delta']:g}, noised mean losses "
-            f"{told['loss'][0]:.3f} -> {told['loss'][-1]:.3f}; {np.median(seconds):.1f} s a round, over lines that were "
-            f"0.2 s late and cut {line.cuts} times"
+            f"with noise: epsilon {told['epsilon']:.2f} at delta {told['delta']:g}, losses "
+            f"{told['loss'][0]:.3f} -> {told['loss'][-1]:.3f}; {np.median(seconds):.1f} s a round of 2 "
+            f"exchanges, over lines that are 0.2 s late and were cut {line.cuts} times"
         )
+        self.stop_nodes()
 
     def clear(self) -> None:
         """FedAvg alone, at the same nodes: how long it takes, and that the search above can find."""
+        self.start_nodes("site.toml")
         app = self.folder / "clear"
         shutil.copytree(HERE, app, ignore=shutil.ignore_patterns("__pycache__"))
         settings = app / "pyproject.toml"

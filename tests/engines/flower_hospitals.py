@@ -153,4 +153,6 @@ def start(
     """Run a study whose sites answer at once or never."""
     within = {"answer_within": 0.15, **options}
     secure = SecureStrategy(strategy, policy, folder / "aachen" / "roster.toml", **within)
-    return secure, secure.start(grid, ArrayRecord(model_arrays()), num_rounds=rounds, timeout=0.15)
+    return secure, secure.start(
+        grid, ArrayRecord(model_arrays()), num_rounds=rounds, timeout=within["answer_within"]
+    )

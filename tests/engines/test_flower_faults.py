@@ -240,7 +240,8 @@ def test_connections_that_break_lose_nothing(tmp_path, monkeypatch):
                 raise httpx.RemoteProtocolError("cut")
             return super().pull_messages(message_ids)
 
-    secure, _ = start(Breaking(nodes.values()), fedavg(), study_policy(), tmp_path, rounds=3)
+    grid = Breaking(nodes.values())
+    secure, _ = start(grid, fedavg(), study_policy(), tmp_path, rounds=3, answer_within=5.0)
     assert survivors(secure) == ["abcdef"] * 3
     assert uploads(tmp_path, "bergen") == [1, 2, 3]
 

@@ -48,7 +48,7 @@ def quadratic_app(place: int, *, corrects: bool) -> ClientApp:
     return app
 
 
-def study(folder, *, corrects=True, fate=None, rounds=60):
+def study(folder, *, corrects=True, fate=None, rounds=32):
     settings = site_files(folder)
     nodes = {
         name: Node(10 + place, quadratic_app(place, corrects=corrects), {"sordino-site": str(path)})
@@ -80,4 +80,4 @@ def test_a_site_whose_control_did_not_count_keeps_the_one_before(tmp_path):
         unmasks = lose(nodes, {"essen": "UnmaskRequest"}, rounds=range(5, 30, 11))
         return lambda node, message: uploads(node, message) or unmasks(node, message)
 
-    assert study(tmp_path, fate=fate, rounds=80) == pytest.approx(OPTIMUM, abs=1e-9)
+    assert study(tmp_path, fate=fate, rounds=50) == pytest.approx(OPTIMUM, abs=1e-9)

@@ -62,7 +62,10 @@ def main(grid: Grid, context: Context) -> None:
     config, rounds = dict(context.run_config), int(context.run_config["rounds"])
     roster = read_roster(Path(config["roster"]))
     strategy = SecureStrategy(
-        FedAvg(fraction_evaluate=0.0), policy_of(config, len(roster), rounds=rounds), roster
+        FedAvg(fraction_evaluate=0.0),
+        policy_of(config, len(roster), rounds=rounds),
+        roster,
+        answer_within=45.0,
     )
     result = strategy.start(
         grid, start_model(int(config["features"])), num_rounds=rounds, timeout=float(config["timeout"])

@@ -281,8 +281,8 @@ class Session:
     def _exchange(self, messages: list[Message], seconds: float) -> list[Reply | None]:
         """Send messages and wait for their answers; None for who does not answer in time, or cannot."""
         self._exchanges += 1
-        until = time.monotonic() + seconds
         places = {number: place for place, number in enumerate(self._push(messages)) if number is not None}
+        until = time.monotonic() + seconds
         replies: list[Reply | None] = [None] * len(messages)
         while places:
             for answer in self._pull(list(places)):

@@ -80,4 +80,4 @@ def test_a_site_whose_control_did_not_count_keeps_the_one_before(tmp_path):
         unmasks = lose(nodes, {"essen": "UnmaskRequest"}, rounds=range(5, 30, 11))
         return lambda node, message: uploads(node, message) or unmasks(node, message)
 
-    assert study(tmp_path, fate=fate, rounds=50) == pytest.approx(OPTIMUM, abs=1e-9)
+    assert study(tmp_path, fate=fate, rounds=80) == pytest.approx(OPTIMUM, abs=1e-9)

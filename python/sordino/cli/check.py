@@ -45,7 +45,7 @@ def summary(prepared: Prepared) -> str:
     tolerated = max(policy.tolerated(policy.sites), 0)
     sums = len(training.turns()) * prepared.study.repeats
     update = policy.question(training.trainer.kind)
-    bits = update.blocks[0].fraction_bits
+    bits = max(block.fraction_bits for block in update.blocks)
     size = (update.lanes * policy.bits + 7) // 8
     return (
         f"{prepared.study.name}: ready to run\n"
@@ -53,8 +53,19 @@ def summary(prepared: Prepared) -> str:
         f"  at least {policy.smallest_cohort} sites in every sum, {tolerated} may drop out of a round, "
         f"{policy.colluders} may collude with the coordinator\n"
         f"  {update.lanes} lanes of {policy.bits} bits: {size:,} bytes of masked numbers a round and site, "
-        f"resolution 2^-{bits}"
+        f"resolution 2^-{bits}{modality_summary(prepared)}"
         + (f"\n{privacy_summary(prepared, prepared.privacy)}" if prepared.privacy is not None else "")
+    )
+
+
+def modality_summary(prepared: Prepared) -> str:
+    """How many sites have each modality that some lack, a line each."""
+    counted = {
+        name: sum(name in own for own in prepared.modalities.values()) for name in prepared.cohort.modalities
+    }
+    return "".join(
+        f"\n  {name}: {len(columns)} features at {counted[name]} of {prepared.policy.sites} sites"
+        for name, columns in prepared.cohort.modalities.items()
     )
 
 

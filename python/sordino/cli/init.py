@@ -23,6 +23,7 @@ classes = [0, 1]             # its two labels: the negative, the positive
 # event = "died"             # whether the time ended in the event
 features = "all others"      # or a list of columns: ["mean radius", "mean texture"]
 # exclude = ["scanner"]      # columns that are no features
+# extraction = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # of sordino extract
 # missing = "refuse"         # a missing value is an error; or "mean", of what is there, by secure sums
 # One file for all sites instead of a path for each of them:
 # path = "all.csv.gz"

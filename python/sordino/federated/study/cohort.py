@@ -12,6 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sordino.errors import ConfigError
+from sordino.federated.study.extraction import (
+    NO_FEATURES,
+    common_extraction,
+    extraction_faults,
+    extraction_of,
+    is_extracted,
+)
 from sordino.federated.study.file import StudyFile
 from sordino.federated.study.modality_table import modalities_of
 from sordino.federated.study.schema import Schema
@@ -89,7 +96,10 @@ def examine_cohort(
         return None, faults
     faults += _overall_faults(study, sites)
     cells = tuple((part.column, part.cells) for part in study.subgroups)
-    schema = Schema(features, study.model.outcome.coding(study.data), cells)
+    extracted = {name: extraction_of(table, faults) for name, table in tables.items()}
+    faults += extraction_faults(study.data.extraction, extracted)
+    extraction = study.data.extraction or common_extraction(extracted)
+    schema = Schema(features, study.model.outcome.coding(study.data), extraction, cells)
     schemas = {name: _own_schema(study, schema, table).digest for name, table in tables.items()}
     lacked = {
         table.name: tuple(table.columns)
@@ -185,6 +195,8 @@ def _features(study: StudyFile, table: Table) -> tuple[str, ...]:
         return tuple(study.data.features)
     parted = (table.column for table in study.subgroups)
     taken = {*study.special.values(), *parted, *study.data.exclude}
+    if is_extracted(table):
+        taken |= NO_FEATURES
     known = dict.fromkeys((*table.header, *(name for block in study.modalities for name in block.columns)))
     return tuple(name for name in known if name not in taken)
 
@@ -204,7 +216,7 @@ def _header_faults(study: StudyFile, features: tuple[str, ...], table: Table) ->
     if len(missing) > SHOWN:
         faults.append(f"{table.path}: {len(missing) - SHOWN} more columns are missing")
     if study.data.features == "all others":
-        known = {*wanted, *study.data.exclude}
+        known = {*wanted, *study.data.exclude, *(NO_FEATURES if is_extracted(table) else ())}
         unknown = [name for name in table.header if name not in known and name != study.data.site_column]
         faults += [f"{table.path}: column {name!r} is not in the other files" for name in unknown[:SHOWN]]
     if not features:
@@ -232,7 +244,9 @@ def _own_schema(study: StudyFile, common: Schema, table: Table) -> Schema:
         else {*_features(study, table), *_lacked(study, table)}
     )
     ordered = [name for name in common.features if name in own]
-    return replace(common, features=(*ordered, *sorted(own - set(ordered))))
+    return replace(
+        common, extraction=extraction_of(table, []), features=(*ordered, *sorted(own - set(ordered)))
+    )
 
 
 def _patients(study: StudyFile, features: tuple[str, ...], table: Table, faults: list[str]) -> Patients:

@@ -73,6 +73,13 @@ class Data(Struct, frozen=True, kw_only=True):
         Meta(description='"all others" or a list of column names'),
     ] = "all others"
     exclude: Columns = []
+    extraction: (
+        Annotated[
+            str,
+            Meta(pattern="^[0-9a-f]{64}$", description="a settings hash, 64 hexadecimal digits"),
+        ]
+        | None
+    ) = None
     missing: Annotated[Literal["refuse", "mean"], Meta(description='"refuse" or "mean"')] = "refuse"
     path: FilePath | None = None
     site_column: Column | None = None

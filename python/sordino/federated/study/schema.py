@@ -13,14 +13,17 @@ class Schema:
 
     features  names of the features, in the order of the model's coefficients; each is a float64
     coding    what is predicted: its columns and what stands in them, as `Outcome.coding` says it
+    extraction  the settings hash by which features were extracted from scans, empty for others
     subgroups columns by which held-out patients are parted, and the cells in the order of their lanes
     """
 
     features: tuple[str, ...]
     coding: tuple[object, ...]
+    extraction: str = ""
     subgroups: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def digest(self) -> bytes:
         """Hash over all of it and the type of every feature, 32 bytes."""
-        return digest("feature-schema", self.features, "float64", *self.coding, *self.subgroups)
+        extraction = (self.extraction,) if self.extraction else ()
+        return digest("feature-schema", self.features, "float64", *self.coding, *extraction, *self.subgroups)

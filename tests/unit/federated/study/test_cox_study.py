@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 from statsmodels.duration.hazard_regression import PHReg
+from typer.testing import CliRunner
 
 from hospitals import NAMES, write_csv, write_study
+from sordino.cli.app import app
 from sordino.federated.study.file import examine_study
 from sordino.federated.study.model_file import read_model
 from sordino.federated.study.prepared import examine, prepare
@@ -118,6 +120,18 @@ def test_local_steps_come_near_the_exact_fit(tmp_path, algorithm):
 def test_what_does_not_go_together_is_said(tmp_path, changes, said):
     _, faults = examine_study(written(tmp_path, **changes))
     assert any(said in fault for fault in faults), faults
+
+
+def test_check_plan_run_and_predict_from_the_command_line(tmp_path):
+    path, out = written(tmp_path), tmp_path / "out"
+    assert "ready to run" in CliRunner().invoke(app, ["check", str(path)]).stdout
+    plan = json.loads(CliRunner().invoke(app, ["plan", str(path), "--json"]).stdout)
+    assert {one["kind"] for one in plan["questions"]} >= {"risk_sets", "leaving", "concordance"}
+    told = CliRunner().invoke(app, ["run", str(path), "--out", str(out)])
+    assert told.exit_code == 0
+    assert "test C-index, from secure sums: 0." in told.stdout
+    told = CliRunner().invoke(app, ["predict", str(out / "model.json"), str(tmp_path / "north.csv")])
+    assert told.stdout.startswith("id,log_hazard,survival_")
 
 
 def test_times_and_events_that_are_none_are_named_by_line(tmp_path):

@@ -5,8 +5,10 @@ import json
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from hospitals import write_csv, write_study
+from sordino.cli.app import app
 from sordino.errors import ConfigError
 from sordino.federated.study.model_file import read_model
 from sordino.federated.study.prepared import examine, prepare
@@ -58,6 +60,18 @@ def test_study_goes_on_where_sites_lack_a_modality(tmp_path, how):
     expected = 1 / (1 + np.exp(-(scaled[0, 0] * model.coefficients[0] + model.intercept)))
     assert chance == pytest.approx(expected)
     assert len(lacking) == 20
+
+
+def test_check_and_plan_tell_of_modalities_and_what_they_cost(tmp_path):
+    path = written(tmp_path, ("east", "isle", "rim"))
+    told = CliRunner().invoke(app, ["check", str(path)])
+    assert told.exit_code == 0
+    assert "genes: 2 features at 4 of 7 sites" in told.stdout
+    plan = json.loads(CliRunner().invoke(app, ["plan", str(path), "--json"]).stdout)
+    asked = {one["kind"]: one for one in plan["questions"]}
+    # The intercept, one feature and two of the genes, the loss, and a weight for each lane group.
+    assert asked["fedavg"]["lanes"] == 2 + 2 + 1 + 2
+    assert asked["moments"]["times"] == 1
 
 
 def test_half_a_modality_is_a_missing_column(tmp_path):

@@ -78,6 +78,23 @@ def test_c_index_from_sums_is_within_its_bounds_of_harrells(tmp_path):
     assert found["secure_sums"]["test_c_index"]["mean"] == test["c_index"]
 
 
+def test_run_that_stopped_between_newton_steps_goes_on_to_the_same_model(tmp_path):
+    class Stop(Exception):
+        pass
+
+    def watch(now):
+        if now.done == 7:  # three sums scale, two cut the time: the second step is made
+            raise Stop
+
+    prepared = prepare(written(tmp_path))
+    run_study(prepared, tmp_path / "whole")
+    with pytest.raises(Stop):
+        run_study(prepared, tmp_path / "halves", watch=watch)
+    assert run_study(prepared, tmp_path / "halves")
+    for name in ("model.json", "metrics.json", "sites.json"):
+        assert (tmp_path / "halves" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
 def test_new_patients_get_a_risk_and_a_curve(tmp_path):
     _, model, _ = ran(tmp_path)
     assert model.columns[0] == "log_hazard"

@@ -9,7 +9,7 @@ import threading
 class SlowLine:
     """Forwards connections to `port`, each byte `delay` seconds late, and cuts each after `life` seconds."""
 
-    def __init__(self, port: int, *, delay: float = 0.2, life: float = 5.0) -> None:
+    def __init__(self, port: int, *, delay: float = 0.2, life: float = 15.0) -> None:
         self._target, self._delay, self._life = port, delay, life
         self.port = self.cuts = 0
         self._loop, ready = asyncio.new_event_loop(), threading.Event()

@@ -258,6 +258,21 @@ def test_a_state_from_before_the_statement_does_not_sign_another(liar):
     assert answer.statement == statement
 
 
+def test_without_certificates_too_a_state_from_before_does_not_unmask_for_others(tmp_path):
+    liar = Liar(tmp_path, consistency=False)
+    liar.open(until="unmask")
+    node = liar.nodes["aachen"]
+    statement = wire.read_at_site(liar.request().data, len(NAMES)).certificate.statement
+    before = node.state
+    first = liar.told("aachen", liar.request().data)
+    assert isinstance(first, m.Unmasking)
+    other = wire.to_bytes(m.UnmaskRequest(m.Certificate(liar.without(statement, "fulda"), ())))
+    assert refused(liar.told("aachen", other), "")
+    node.state = before
+    assert refused(liar.told("aachen", other), "this site cannot take part")
+    assert liar.told("aachen", liar.request().data) == first
+
+
 def test_a_state_from_before_the_upload_does_not_upload_again(liar, monkeypatch):
     liar.coordinator.open_round("train", body_of(liar.records))
     node = liar.nodes["aachen"]

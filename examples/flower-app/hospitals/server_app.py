@@ -65,7 +65,7 @@ def main(grid: Grid, context: Context) -> None:
         FedAvg(fraction_evaluate=0.0),
         policy_of(config, len(roster), rounds=rounds),
         roster,
-        answer_within=45.0,
+        answer_within=float(config["answer-within"]),
     )
     result = strategy.start(
         grid, start_model(int(config["features"])), num_rounds=rounds, timeout=float(config["timeout"])

@@ -197,7 +197,10 @@ class Session:
         return coordinator
 
     def _each(self, _: object, requests: Sequence[Request]) -> list[Reply | None]:
-        """Ask all sites at once; the answers come in the order of the requests."""
+        """Ask all sites at once, each for one thing at a time; the answers come in the order of the requests.
+
+        A node may work on two messages side by side, and would then lose the state of one of them.
+        """
         if self._coordinator is None or not requests:
             return []
         if (phase := self._coordinator.phase) == "advertise":
@@ -205,15 +208,16 @@ class Session:
         upload = phase == "upload"
         kind = wire_kind(requests[0], len(self._roster)) if upload else self._policy.plan[0].kind
         records = self._records if upload else RecordDict()
-        replies = self._exchange(
-            [
-                Message(seal_request(request.data, records), self._nodes[request.site], kind)
-                for request in requests
-            ],
-            self._deadline if upload else self._answer_within,
-        )
-        for request, reply in zip(requests, replies, strict=True):
-            self._watch(request.site, reply, upload=upload)
+        replies: list[Reply | None] = [None] * len(requests)
+        for places in _turns(requests):
+            messages = [
+                Message(seal_request(requests[place].data, records), self._nodes[requests[place].site], kind)
+                for place in places
+            ]
+            seconds = self._deadline if upload else self._answer_within
+            for place, reply in zip(places, self._exchange(messages, seconds), strict=True):
+                self._watch(requests[place].site, reply, upload=upload)
+                replies[place] = reply
         return replies
 
     def _watch(self, name: str, reply: Reply | None, *, upload: bool) -> None:
@@ -331,6 +335,18 @@ class Session:
         if coordinator.policy != self._policy:
             raise StateError(f"{self._path} holds a session under another policy")
         self._coordinator, self._nodes = coordinator, saved.nodes
+
+
+def _turns(requests: Sequence[Request]) -> list[list[int]]:
+    """The places of the first request to each site, then of the second, and so on."""
+    turns: list[list[int]] = []
+    asked: Counter[str] = Counter()
+    for place, request in enumerate(requests):
+        if asked[request.site] == len(turns):
+            turns.append([])
+        turns[asked[request.site]].append(place)
+        asked[request.site] += 1
+    return turns
 
 
 def save(path: Path, data: bytes) -> None:

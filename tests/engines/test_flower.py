@@ -17,11 +17,13 @@ from flower_hospitals import (
     count_of,
     lose,
     loss_of,
+    model_arrays,
     nodes_of,
     site_files,
     start,
     study_policy,
 )
+from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedProx, FedYogi
 
 from sordino import Contribution, PlainAggregator
@@ -165,9 +167,6 @@ def test_strategies_do_with_the_mean_what_they_do_with_replies(tmp_path, make):
     grid = InProcessGrid(nodes.values())
     _, secure = start(grid, make(), study_policy(), tmp_path, rounds=3)
     in_the_clear = InProcessGrid(nodes_of(dict.fromkeys(NAMES, tmp_path), mods=[]).values())
-    from flower_hospitals import model_arrays
-    from flwr.app import ArrayRecord
-
     plain = make().start(in_the_clear, ArrayRecord(model_arrays()), num_rounds=3, timeout=1.0)
     for key, value in arrays_of(plain).items():
         np.testing.assert_allclose(arrays_of(secure)[key], value, rtol=0, atol=2e-6)

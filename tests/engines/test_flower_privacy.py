@@ -18,15 +18,17 @@ from flower_hospitals import (
     nodes_of,
     site_files,
     start,
+    study_policy,
     training_app,
 )
 from flwr.app import Array, ArrayRecord, MetricRecord
 from flwr.serverapp.strategy import FedAvg
 
-from sordino.adapters.flower import made_with, plan_question
+from sordino.adapters.flower import made_with, plan_question, strategy
 from sordino.aggregation.ends import read_total
 from sordino.errors import RoundAborted
 from sordino.files.journal import FileJournal
+from sordino.privacy.cost import cost, worst_release
 from sordino.privacy.mechanisms import plan_with_noise
 
 BUDGET = '[budget]\nepsilon = {epsilon}\ndelta = 1e-5\nunit = "{unit}"\n'
@@ -68,7 +70,6 @@ def charges(folder, name):
 def totals(monkeypatch):
     """The sums that the server read."""
     found = []
-    from sordino.adapters.flower import strategy
 
     monkeypatch.setattr(strategy, "read_total", lambda *asked: found.append(read_total(*asked)) or found[-1])
     return found
@@ -158,8 +159,6 @@ def test_patients_whose_site_noises_by_itself_weigh_by_site(tmp_path):
 
 def test_a_budget_ends_the_study_at_the_sites_whatever_the_server_wants(tmp_path):
     policy = noised_policy("site", 2.0)
-    from sordino.privacy.cost import cost, worst_release
-
     release = worst_release(policy, policy.question("train"))
     twice = cost({release: 2}, 1e-5).epsilon
     nodes = nodes_of(budgeted(tmp_path, "site", round(twice * 1.15, 2)))
@@ -175,8 +174,6 @@ def test_a_budget_ends_the_study_at_the_sites_whatever_the_server_wants(tmp_path
 
 
 def test_a_policy_without_noise_is_refused_where_the_data_has_a_budget(tmp_path):
-    from flower_hospitals import study_policy
-
     settings = site_files(
         tmp_path, floor='across_rounds = ["accept", "noise"]', budget=BUDGET.format(unit="site", epsilon=9.0)
     )

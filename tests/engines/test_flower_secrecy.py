@@ -36,6 +36,7 @@ from sordino.protocol.coordinator import Coordinator
 from sordino.protocol.exchange import run_phase, set_up
 from sordino.protocol.policy import plan_policy
 from sordino.protocol.state import load_state
+from sordino.protocol.transcript import body_digest
 
 COUNT = 123_456_789_012
 """A number of examples that no other bytes look like."""
@@ -207,8 +208,6 @@ def test_a_second_model_in_one_round_is_refused(liar):
 
 
 def digest_of(records):
-    from sordino.protocol.transcript import body_digest
-
     return body_digest(body_of(records))
 
 

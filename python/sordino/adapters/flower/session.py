@@ -34,6 +34,7 @@ from sordino.protocol.state import open_state, seal_state
 
 STATE_VERSION = 1
 
+_CLOSE_SECONDS = 15.0
 _POLL_SECONDS = 0.1
 _PUSHES = 5
 _TOLD = 4
@@ -156,8 +157,9 @@ class Session:
         return coordinator
 
     def close(self) -> None:
-        """Have every site wipe the session's keys; who does not answer keeps them."""
+        """Have every site wipe the session's keys; who does not answer soon keeps them."""
         if self._coordinator is not None:
+            self._answer_within = min(self._answer_within, _CLOSE_SECONDS)
             self._each(_nobody, self._coordinator.close_requests(final=True))
             self._coordinator = None
         if self._path is not None:

@@ -5,8 +5,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
+from sordino.cli import demo_survival
 from sordino.federated.study.demonstration import SIZES
 
 COMMAND = "from sordino.cli import main; main()"
@@ -79,6 +81,53 @@ def test_demo_ends_with_the_epsilon_of_the_private_run(demo):
         (line,) = [line for line in told.splitlines() if label in line]
         assert 0.9 < float(line.split("│")[2]) <= 1.0
     assert f"epsilon {privacy['epsilon']:.4f} at delta 1e-05 for one patient of one hospital" in told
+
+
+def test_demo_fits_survival_at_real_institutions_as_pooled_rows_would(demo):
+    found = json.loads((demo[0] / "survival.json").read_text())
+    assert len(found["survivors"]) == 17
+    assert "inst-02" not in found["survivors"]
+    assert found["sums_equal"] == sum(found["sums"].values())
+    ours, same, exact = (
+        np.array(found[f"coefficients{which}"]) for which in ("", "_pooled_same_times", "_pooled_exact_times")
+    )
+    np.testing.assert_allclose(ours, same, rtol=1e-8)
+    assert np.abs(ours - exact).max() > 0.001
+    assert (np.abs(ours - exact) < 0.5 * np.array(found["standard_errors"])).all()
+    np.testing.assert_allclose(exact, pooled_exact(found["survivors"]), rtol=1e-6)
+    assert found["log_rank_p"] < 0.05
+    assert 0.6 < found["c_index"]["value"] < 0.7
+
+
+def pooled_exact(sites):
+    """By another program, over the rows that lifelines ships."""
+    from lifelines.datasets import load_lung
+    from sksurv.linear_model import CoxPHSurvivalAnalysis
+
+    table = load_lung()[["inst", "time", "status", "age", "sex", "ph.ecog"]].dropna()
+    table = table[[f"inst-{number:02.0f}" in sites for number in table["inst"]]]
+    features = np.column_stack([table["age"] / 10.0, table["sex"] == 2, table["ph.ecog"]])
+    outcome = np.array(
+        list(zip(table["status"] == 1, table["time"], strict=True)),
+        dtype=[("event", bool), ("time", float)],
+    )
+    return CoxPHSurvivalAnalysis(ties="breslow", tol=1e-14).fit(features, outcome).coef_
+
+
+def test_demo_tells_of_survival_and_of_institutions_that_vanish(demo):
+    told, lost = demo[1].stdout, demo[1].stderr
+    for said in ("226 patients", "a woman", "digits are the same", "log-rank test", "C-index 0.6"):
+        assert said in told
+    assert "17 secure sums, 17 of them equal to the plain ones" in told
+    assert "risk_sets 1: inst-12 vanished after its upload" in lost
+    assert "risk_sets 2: inst-13 vanished: round lost, nothing revealed; asked again" in lost
+
+
+def test_demo_says_what_to_install_for_the_survival_study(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(demo_survival, "find_spec", lambda name: None if name == "lifelines" else name)
+    demo_survival.demo_survival(tmp_path)
+    assert "needs lifelines: pip install 'sordino[demo]'" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
 
 
 def test_hospitals_of_the_demo_differ_in_size_and_in_case_mix(demo):

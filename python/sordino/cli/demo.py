@@ -1,4 +1,4 @@
-"""`sordino demo`: a whole study on data that ships with scikit-learn, hospitals vanishing on the way."""
+"""`sordino demo`: whole studies on data that ships with packages, hospitals vanishing on the way."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def demo(
         Path | None, typer.Option("--out", metavar="DIR", help="Keep files and results here; must be empty.")
     ] = None,
 ) -> None:
-    """Train over seven hospitals that vanish and come back, and compare with what each could do alone."""
+    """Train over seven hospitals that vanish and come back, then study survival at eighteen institutions."""
+    from sordino.cli.demo_survival import demo_survival
     from sordino.cli.progress import progress
     from sordino.course.follow import Summed
     from sordino.errors import ConfigError, StateError
@@ -97,6 +98,7 @@ def demo(
         with progress("demo, private", losses=True) as show:
             run_study(noised, folder / "private", watch=show)
         _report_noise(folder)
+        demo_survival(folder)
     typer.echo(f"\n{time.perf_counter() - started:.1f} s in all." + (f" Results in {out}." if out else ""))
     if watched.equal != watched.sums:
         raise StateError(f"{watched.sums - watched.equal} secure sums differ from the plain ones")

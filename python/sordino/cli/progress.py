@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 _TRAINING = ("fedavg", "scaffold", "gradient", "update", "local")
 
-_STEPS = {
+LOST = {
     "advertise": "was never there",
     "seal": "vanished during set-up",
     "receipt": "vanished during set-up",
     "upload": "vanished before its upload: left out of this sum",
     "confirm": "vanished after its upload: its part stays in the sum, the others rebuilt its secrets",
 }
+"""What became of a site, by the first message that it did not send."""
 
 
 @contextmanager
@@ -81,7 +82,7 @@ class _Told:
     def _tell_losses(self, now: Progress, event: Summed) -> None:
         lost = dict(event.total.dropped) | dict.fromkeys(event.total.vanished, "confirm")
         for site, step in sorted(lost.items()):
-            self._say(f"  {_round(now)}: {site} {_STEPS[step]}")
+            self._say(f"  {_round(now)}: {site} {LOST[step]}")
         if back := sorted(self._gone - lost.keys()):
             self._say(f"  {_round(now)}: {' and '.join(back)} back")
         self._gone = frozenset(lost)

@@ -1,0 +1,193 @@
+"""The server's side: federated averaging by sums that the server cannot open."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from nvflare.apis.client import Client
+from nvflare.apis.controller_spec import ClientTask, Task
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
+from nvflare.app_common.workflows.model_controller import ModelController
+
+from sordino.adapters.named import Floats, Sent, check_model, mean_of, pack_sent, unpack_sent
+from sordino.adapters.nvflare.envelope import TASK, open_reply, seal_request
+from sordino.adapters.session import Node, Session, read, save
+from sordino.errors import PolicyError, StateError
+from sordino.protocol.coordinator import Request
+from sordino.protocol.journal import Reply
+from sordino.protocol.keys import Roster
+from sordino.protocol.policy import Policy
+
+_POLL_SECONDS = 0.05
+
+_log = logging.getLogger(__name__)
+
+
+class SecureFedAvg(ModelController):  # type: ignore[misc]
+    """Asks the question "train" once a round, and makes the mean change of the sum the new model.
+
+    Arguments are what JSON holds, as in every NVFlare job; `SecureFedAvgRecipe` makes them:
+
+    policy          the policy's own JSON, base64 of its MessagePack (`pack_policy`)
+    roster          name -> public key in hexadecimal
+    model           base64 of `pack_sent`, or the path of an .npz file at the server
+    num_rounds      rounds in all; where the policy has a question "validate", it follows every one
+    timeout         seconds that a site has for a question; who takes longer is left out
+    answer_within   seconds that a site has for any other message
+    attempts        how often a question is asked in all if a round is lost
+    directory       at the server: where model and session are kept, so that a later job goes on after them
+
+    Leaves `model.npz` and `rounds.json` in the job's workspace. The job fails, with the reason, where
+    `attempts` rounds in a row had no sum.
+    """
+
+    def __init__(
+        self,
+        policy: str,
+        roster: dict[str, str],
+        model: str,
+        num_rounds: int,
+        timeout: float = 600.0,
+        answer_within: float = 60.0,
+        attempts: int = 3,
+        delta: float = 1e-5,
+        directory: str = "",
+    ) -> None:
+        super().__init__(persistor_id="", task_check_period=_POLL_SECONDS)
+        self.policy = policy
+        self.roster = roster
+        self.model = model
+        self.num_rounds = num_rounds
+        self.timeout = timeout
+        self.answer_within = answer_within
+        self.attempts = attempts
+        self.delta = delta
+        self.directory = directory
+
+    def run(self) -> None:
+        """Run the study; NVFlare calls this."""
+        policy = unpack_policy(self.policy)
+        roster = Roster({name: bytes.fromhex(key) for name, key in self.roster.items()})
+        directory = Path(self.directory) if self.directory else None
+        arrays, done = self._load(directory)
+        check_model(policy.question("train"), arrays)
+        session = Session(self, roster, policy, answer_within=self.answer_within, directory=directory)
+        metrics: list[dict[str, Any]] = []
+        try:
+            for number in range(done, self.num_rounds):
+                arrays, found = self._ask(session, policy, "train", arrays, number)
+                if directory is not None:
+                    kept = pack_sent(Sent(arrays, number + 1, self.num_rounds))
+                    save(directory / "model.state", msgspec.msgpack.encode(kept))
+                if any(question.kind == "validate" for question in policy.plan):
+                    found |= self._ask(session, policy, "validate", arrays, number)[1]
+                metrics.append({"round": number, **found})
+            session.close()
+        finally:
+            self._report(session, policy, arrays, metrics)
+
+    def _ask(
+        self, session: Session, policy: Policy, kind: str, arrays: dict[str, Floats], number: int
+    ) -> tuple[dict[str, Floats], dict[str, Any]]:
+        body = pack_sent(Sent(arrays, number, self.num_rounds))
+        total = session.aggregate(kind, body, self.timeout, attempts=self.attempts)
+        return mean_of(policy.question(kind), total, arrays)
+
+    # The line to the clients -------------------------------------------------------------------------------
+
+    def nodes(self) -> list[Node]:
+        """The clients that have joined the job."""
+        return [client.name for client in self.engine.get_clients()]
+
+    def exchange(self, requests: Sequence[tuple[Node, Request]], seconds: float) -> list[Reply | None]:
+        """Give every client its task and wait for the results; see `sordino.adapters.session.Line`."""
+        replies: list[Reply | None] = [None] * len(requests)
+        waiting = set(range(len(requests)))
+
+        def receive(place: int, client_task: ClientTask) -> None:
+            replies[place] = open_reply(client_task.result)
+            client_task.result = None
+            waiting.discard(place)
+
+        tasks = []
+        for place, (node, request) in enumerate(requests):
+            tasks.append(
+                Task(
+                    name=TASK,
+                    data=seal_request(request),
+                    timeout=math.ceil(seconds) + 1,  # ours comes first; NVFlare knows whole seconds only
+                    result_received_cb=lambda client_task, fl_ctx, place=place: receive(place, client_task),
+                )
+            )
+            self.broadcast(tasks[-1], self.fl_ctx, targets=[node], min_responses=1)
+        until = time.monotonic() + seconds
+        while waiting and time.monotonic() < until:
+            if self.abort_signal.triggered:
+                raise StateError("NVFlare has aborted the job")
+            time.sleep(_POLL_SECONDS)
+        for place in sorted(waiting):
+            self.cancel_task(tasks[place], fl_ctx=self.fl_ctx)
+        return replies
+
+    def process_result_of_unknown_task(
+        self, client: Client, task_name: str, client_task_id: str, result: Shareable, fl_ctx: FLContext
+    ) -> None:
+        """A late answer is of no use: its round went on, or is lost."""
+        _log.info("client %s answered too late", client.name)
+
+    # Files -------------------------------------------------------------------------------------------------
+
+    def _load(self, directory: Path | None) -> tuple[dict[str, Floats], int]:
+        """The model and the rounds that are done: the job's own, or those of a job before it."""
+        if self.model.endswith(".npz"):
+            with np.load(self.model) as file:
+                arrays = dict(file)
+        else:
+            arrays = unpack_sent(base64.b64decode(self.model)).arrays
+        if directory is None or not (path := directory / "model.state").exists():
+            return arrays, 0
+        kept = unpack_sent(read(path, bytes))
+        if {name: a.shape for name, a in arrays.items()} != {name: a.shape for name, a in kept.arrays.items()}:
+            raise StateError(f"{path} holds another model than the job")
+        _log.warning("the study goes on after round %d", kept.round)
+        return kept.arrays, kept.round
+
+    def _report(
+        self, session: Session, policy: Policy, arrays: dict[str, Floats], metrics: list[dict[str, Any]]
+    ) -> None:
+        workspace = self.engine.get_workspace()
+        folder = Path(workspace.get_run_dir(self.fl_ctx.get_job_id()))
+        np.savez(folder / "model.npz", **arrays)
+        report: dict[str, Any] = {"rounds": [asdict(done) for done in session.rounds], "metrics": metrics}
+        if any(question.noise is not None for question in policy.plan):
+            guarantee = session.guarantee(self.delta)
+            report["privacy"] = {
+                "epsilon": guarantee.epsilon,
+                "delta": guarantee.delta,
+                "unit": guarantee.unit,
+            }
+        (folder / "rounds.json").write_text(json.dumps(report, indent=1))
+
+
+def pack_policy(policy: Policy) -> str:
+    """A policy as text for a job's configuration."""
+    return base64.b64encode(msgspec.msgpack.encode(policy)).decode()
+
+
+def unpack_policy(text: str) -> Policy:
+    """What `pack_policy` packed; raises `PolicyError` for anything else."""
+    try:
+        return msgspec.msgpack.decode(base64.b64decode(text), type=Policy)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise PolicyError(f"the job's configuration holds no policy: {error}") from None

@@ -1,0 +1,89 @@
+"""Studies over NVFlare's own task server: the sum is the plain one, bit for bit, whoever is lost and wherever."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+
+pytest.importorskip("nvflare", reason="NVFlare is not installed here; `make engines` runs these tests with it")
+pytest.importorskip("flwr", reason="Flower is not installed here; `make engines` runs these tests with it")
+
+from flower_hospitals import MODEL, NAMES, change_of, count_of, loss_of, site_files
+from nvflare_clients import Run, controller_of, lose, study_policy
+
+from sordino import Contribution, PlainAggregator
+from sordino.aggregation.plain import PlainSumWarning
+
+
+def plain_mean(
+    policy, survivors: Sequence[str], server_round: int = 1, model: Mapping[str, np.ndarray] = MODEL
+) -> tuple[dict[str, np.ndarray], float]:
+    """The fixed-point mean in the clear, added to the model, and the mean loss."""
+    with pytest.warns(PlainSumWarning):
+        plain = PlainAggregator(policy, NAMES)
+    contributors = {
+        name: lambda _, name=name: Contribution(
+            {"arrays": change_of(name, server_round, model), "loss": np.array([loss_of(name)])},
+            count_of(name),
+        )
+        for name in survivors
+    }
+    total = plain.aggregate("train", b"", contributors)
+    change, moved = total.mean("arrays"), {}
+    for key in sorted(model):
+        part, change = change[: model[key].size], change[model[key].size :]
+        moved[key] = (model[key] + part.reshape(model[key].shape)).astype(np.float32)
+    return moved, float(total.mean("loss")[0])
+
+
+def assert_same(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        np.testing.assert_array_equal(found[key], value)
+        assert found[key].dtype == value.dtype
+
+
+def report_of(run: Run):
+    return json.loads((run.folder / "job" / "rounds.json").read_text())
+
+
+@pytest.mark.parametrize("consistency", [True, False])
+def test_a_study_equals_the_plain_one_and_takes_three_exchanges_or_two(tmp_path, consistency):
+    policy, run = study_policy(consistency=consistency), Run(tmp_path, site_files(tmp_path))
+    found = run.start(controller_of(tmp_path, policy, rounds=2))
+    first, _ = plain_mean(policy, NAMES)
+    second, loss = plain_mean(policy, NAMES, 2, first)
+    assert_same(found, second)
+    report = report_of(run)
+    weights = [count_of(name) for name in NAMES]
+    accuracy = np.average([loss_of(name) / 2 for name in NAMES], weights=weights)
+    assert report["metrics"][1]["loss"] == loss
+    assert report["metrics"][1]["accuracy"] == pytest.approx(accuracy, abs=2.0**-20)
+    assert [done["kind"] for done in report["rounds"]] == ["train", "validate"] * 2
+    assert {done["exchanges"] for done in report["rounds"]} == {3 if consistency else 2}
+
+
+@pytest.mark.parametrize("how", ["lost", "unanswered"])
+@pytest.mark.parametrize(
+    ("steps", "survivors", "vanished"),
+    [
+        ({"essen": "UploadRequest"}, "abcdf", ""),
+        ({"essen": "ConfirmRequest"}, "abcdef", "e"),
+        ({"essen": "UnmaskRequest"}, "abcdef", "e"),
+        ({"bergen": "UploadRequest", "essen": "UnmaskRequest"}, "acdef", "e"),
+    ],
+)
+def test_a_round_with_losses_is_the_sum_over_the_survivors(tmp_path, steps, survivors, vanished, how):
+    policy = study_policy()
+    run = Run(tmp_path, site_files(tmp_path), fate=lose(steps, how=how))
+    found = run.start(controller_of(tmp_path, policy))
+    there = [name for name in NAMES if name[0] in survivors]
+    expected, loss = plain_mean(policy, there)
+    assert_same(found, expected)
+    report = report_of(run)
+    done = report["rounds"][0]
+    assert (done["survivors"], [name[0] for name in done["vanished"]]) == (there, list(vanished))
+    assert report["metrics"][0]["loss"] == loss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +24,7 @@ from nvflare.apis.workspace import Workspace
 from nvflare.app_common.abstract.fl_model import FLModel
 from nvflare.app_common.decomposers import common_decomposers
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
+from nvflare.app_common.workflows.model_controller import ModelController
 from nvflare.fuel.utils import fobs
 
 from sordino.adapters.named import Sent, pack_sent
@@ -37,7 +39,8 @@ flare_decomposers.register()
 common_decomposers.register()
 
 Fate = Callable[[str, Any], str]
-"""From a client's name and a message of the protocol: "" nothing, else "lost", "unanswered" or "silent"."""
+"""From a client's name and a message of the protocol: "" nothing, "lost" on the way there, "unanswered" on the
+way back, or "silent": an answer that takes `silence` seconds."""
 
 
 class Trainer(Executor):
@@ -74,14 +77,21 @@ class Run:
         *,
         executors: Mapping[str, Executor] = {},
         fate: Fate = lambda name, message: "",
+        silence: float = 5.0,
     ) -> None:
         self.folder, self.settings, self.executors, self.fate = folder, settings, executors, fate
+        self.silence = silence
         self.received: list[bytes] = []
         self.over = threading.Event()
-        self.failure: BaseException | None = None
 
     def start(self, controller: SecureFedAvg) -> dict[str, np.ndarray]:
         """Run a controller to its end, and give its model."""
+        self.run(controller)
+        with np.load(self.folder / "job" / "model.npz") as file:
+            return dict(file)
+
+    def run(self, controller: ModelController) -> None:
+        """Run any controller to its end."""
         self.over.clear()
         server = self.new_context()
         communicator = WFCommServer(task_check_period=0.01)
@@ -102,10 +112,14 @@ class Run:
             for thread in threads:
                 thread.join(timeout=10)
             communicator.finalize_run(server)
-        if self.failure is not None:
-            raise self.failure
-        with np.load(self.folder / "job" / "model.npz") as file:
-            return dict(file)
+
+    def report(self) -> Any:
+        """What the job left about its rounds."""
+        return json.loads((self.folder / "job" / "rounds.json").read_text())
+
+    def survivors(self) -> list[str]:
+        """The initials of who was in the sum, round by round."""
+        return ["".join(name[0] for name in done["survivors"]) for done in self.report()["rounds"]]
 
     # The parts of a server's engine that are used --------------------------------------------------------
 
@@ -129,17 +143,13 @@ class Run:
 
     def _client(self, name: str, communicator: WFCommServer) -> None:
         client, context = Client(f"client-{name}", ""), client_context(name, self.settings[name])
-        silent = set()
         while not self.over.is_set():
             task, number, data = communicator.process_task_request(client, self.new_context())
-            if data is None or number in silent:
+            if data is None:
                 time.sleep(0.005)
                 continue
             executor = self.executors.get(name) or SecureExecutor(Trainer(name))
             fate = self.fate(name, message_in(data))
-            if fate == "silent":
-                silent.add(number)
-                continue
             if fate == "lost":
                 result = make_reply(ReturnCode.EXECUTION_EXCEPTION)
             else:
@@ -147,6 +157,8 @@ class Run:
                 result = executor.execute(task, request, context, Signal())
             if fate == "unanswered":
                 result = make_reply(ReturnCode.EXECUTION_EXCEPTION)
+            if fate == "silent":
+                self.over.wait(self.silence)
             received = fobs.dumps(result)
             self.received.append(received)
             communicator.process_submission(client, task, number, fobs.loads(received), self.new_context())

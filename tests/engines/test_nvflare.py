@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -46,10 +45,6 @@ def assert_same(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarr
         assert found[key].dtype == value.dtype
 
 
-def report_of(run: Run):
-    return json.loads((run.folder / "job" / "rounds.json").read_text())
-
-
 @pytest.mark.parametrize("consistency", [True, False])
 def test_a_study_equals_the_plain_one_and_takes_three_exchanges_or_two(tmp_path, consistency):
     policy, run = study_policy(consistency=consistency), Run(tmp_path, site_files(tmp_path))
@@ -57,7 +52,7 @@ def test_a_study_equals_the_plain_one_and_takes_three_exchanges_or_two(tmp_path,
     first, _ = plain_mean(policy, NAMES)
     second, loss = plain_mean(policy, NAMES, 2, first)
     assert_same(found, second)
-    report = report_of(run)
+    report = run.report()
     weights = [count_of(name) for name in NAMES]
     accuracy = np.average([loss_of(name) / 2 for name in NAMES], weights=weights)
     assert report["metrics"][1]["loss"] == loss
@@ -83,7 +78,7 @@ def test_a_round_with_losses_is_the_sum_over_the_survivors(tmp_path, steps, surv
     there = [name for name in NAMES if name[0] in survivors]
     expected, loss = plain_mean(policy, there)
     assert_same(found, expected)
-    report = report_of(run)
+    report = run.report()
     done = report["rounds"][0]
     assert (done["survivors"], [name[0] for name in done["vanished"]]) == (there, list(vanished))
     assert report["metrics"][0]["loss"] == loss

@@ -32,6 +32,7 @@ from sordino.protocol.state import open_state, seal_state
 
 STATE_VERSION = 1
 
+_CLOSE_SECONDS = 15.0
 _POLL_SECONDS = 0.1
 _TOLD = 4
 """How many refusals are repeated where set-up failed."""
@@ -192,8 +193,9 @@ class Session:
         return coordinator
 
     def close(self) -> None:
-        """Have every site wipe the session's keys; who does not answer keeps them."""
+        """Have every site wipe the session's keys; who does not answer soon keeps them."""
         if self._coordinator is not None:
+            self._answer_within = min(self._answer_within, _CLOSE_SECONDS)
             self._each(_nobody, self._coordinator.close_requests(final=True))
             self._coordinator = None
         if self._path is not None:
@@ -230,19 +232,23 @@ class Session:
         return coordinator
 
     def _each(self, _: object, requests: Sequence[Request]) -> list[Reply | None]:
-        """Ask all sites at once; the answers come in the order of the requests."""
+        """Ask all sites at once, each for one thing at a time; the answers come in the order of the requests.
+
+        A client may work on two messages side by side, and would then lose the state of one of them.
+        """
         if self._coordinator is None or not requests:
             return []
         if (phase := self._coordinator.phase) == "advertise":
             return self._advertise(requests)
         upload = phase == "upload"
-        self._exchanges += 1
-        replies = self._line.exchange(
-            [(self._nodes[request.site], request) for request in requests],
-            self._deadline if upload else self._answer_within,
-        )
-        for request, reply in zip(requests, replies, strict=True):
-            self._watch(request.site, reply, upload=upload)
+        replies: list[Reply | None] = [None] * len(requests)
+        for places in _turns(requests):
+            self._exchanges += 1
+            asked = [(self._nodes[requests[place].site], requests[place]) for place in places]
+            seconds = self._deadline if upload else self._answer_within
+            for place, reply in zip(places, self._line.exchange(asked, seconds), strict=True):
+                self._watch(requests[place].site, reply, upload=upload)
+                replies[place] = reply
         return replies
 
     def _watch(self, name: str, reply: Reply | None, *, upload: bool) -> None:
@@ -321,6 +327,18 @@ class Session:
         if coordinator.policy != self._policy:
             raise StateError(f"{self._path} holds a session under another policy")
         self._coordinator, self._nodes = coordinator, saved.nodes
+
+
+def _turns(requests: Sequence[Request]) -> list[list[int]]:
+    """The places of the first request to each site, then of the second, and so on."""
+    turns: list[list[int]] = []
+    asked: Counter[str] = Counter()
+    for place, request in enumerate(requests):
+        if asked[request.site] == len(turns):
+            turns.append([])
+        turns[asked[request.site]].append(place)
+        asked[request.site] += 1
+    return turns
 
 
 def save(path: Path, data: bytes) -> None:

@@ -30,6 +30,7 @@ from sordino.protocol.keys import Roster
 from sordino.protocol.policy import Policy
 
 _POLL_SECONDS = 0.05
+_PLACES = "sordino-places"
 
 _log = logging.getLogger(__name__)
 
@@ -111,33 +112,41 @@ class SecureFedAvg(ModelController):  # type: ignore[misc]
         return [client.name for client in self.engine.get_clients()]
 
     def exchange(self, requests: Sequence[tuple[Node, Request]], seconds: float) -> list[Reply | None]:
-        """Give every client its task and wait for the results; see `sordino.adapters.session.Line`."""
+        """Give every client its task and wait for the results; see `sordino.adapters.session.Line`.
+
+        Clients that are asked the same share a task, so that a model is kept once. It also spares NVFlare from
+        standing tasks side by side: it loses count of them where a client asks for its task twice.
+        """
         replies: list[Reply | None] = [None] * len(requests)
         waiting = set(range(len(requests)))
+        places: dict[bytes, dict[Node, int]] = {}
+        for place, (node, request) in enumerate(requests):
+            places.setdefault(request.data, {})[node] = place
 
-        def receive(place: int, client_task: ClientTask) -> None:
-            replies[place] = open_reply(client_task.result)
-            client_task.result = None
+        def receive(client_task: ClientTask, fl_ctx: FLContext) -> None:
+            place = client_task.task.get_prop(_PLACES)[client_task.client.name]
+            replies[place], client_task.result = open_reply(client_task.result), None
             waiting.discard(place)
 
         tasks = []
-        for place, (node, request) in enumerate(requests):
-            tasks.append(
-                Task(
-                    name=TASK,
-                    data=seal_request(request),
-                    timeout=math.ceil(seconds) + 1,  # ours comes first; NVFlare knows whole seconds only
-                    result_received_cb=lambda client_task, fl_ctx, place=place: receive(place, client_task),
-                )
+        for targets in places.values():
+            task = Task(
+                name=TASK,
+                data=seal_request(requests[next(iter(targets.values()))][1]),
+                props={_PLACES: targets},
+                timeout=math.ceil(seconds) + 1,  # ours comes first; NVFlare knows whole seconds only
+                result_received_cb=receive,
             )
-            self.broadcast(tasks[-1], self.fl_ctx, targets=[node], min_responses=1)
+            self.broadcast(task, self.fl_ctx, targets=list(targets), min_responses=len(targets))
+            tasks.append(task)
         until = time.monotonic() + seconds
         while waiting and time.monotonic() < until:
             if self.abort_signal.triggered:
                 raise StateError("NVFlare has aborted the job")
             time.sleep(_POLL_SECONDS)
-        for place in sorted(waiting):
-            self.cancel_task(tasks[place], fl_ctx=self.fl_ctx)
+        if waiting:
+            for task in tasks:
+                self.cancel_task(task, fl_ctx=self.fl_ctx)
         return replies
 
     def process_result_of_unknown_task(

@@ -21,6 +21,10 @@ from sordino.protocol.keys import Roster
 from sordino.protocol.policy import Policy
 
 
+_REQUEST_SECONDS = 0.2
+"""How often a client asks for a task, in place of NVFlare's two seconds: a round is three of them and more."""
+
+
 class SecureFedAvgRecipe(Recipe):  # type: ignore[misc]
     """Takes the place of NVFlare's `FedAvgRecipe`; the training script stays as it is.
 
@@ -75,6 +79,7 @@ class SecureFedAvgRecipe(Recipe):  # type: ignore[misc]
                 directory=directory,
             )
         )
+        job.to_server({"task_request_interval": _REQUEST_SECONDS})
         job.to_clients(SecureExecutor(trainer or _runs(train_script, train_args)), tasks=[TASK])
         if train_script:
             job.to_clients(train_script)

@@ -39,8 +39,8 @@ flare_decomposers.register()
 common_decomposers.register()
 
 Fate = Callable[[str, Any], str]
-"""From a client's name and a message of the protocol: "" nothing, "lost" on the way there, "unanswered" on the
-way back, or "silent": an answer that takes `silence` seconds."""
+"""From a client's name and a message: "" nothing happens, "lost" on the way there, "unanswered" on the way
+back, or "silent": an answer that takes `silence` seconds."""
 
 
 class Trainer(Executor):

@@ -1,4 +1,4 @@
-"""Studies over NVFlare's own task server: the sum is the plain one, bit for bit, whoever is lost and wherever."""
+"""Studies over NVFlare's own task server: the sum is the plain one, bit for bit, whoever is lost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-pytest.importorskip("nvflare", reason="NVFlare is not installed here; `make engines` runs these tests with it")
+pytest.importorskip(
+    "nvflare", reason="NVFlare is not installed here; `make engines` runs these tests with it"
+)
 pytest.importorskip("flwr", reason="Flower is not installed here; `make engines` runs these tests with it")
 
 from flower_hospitals import MODEL, NAMES, change_of, count_of, loss_of, site_files

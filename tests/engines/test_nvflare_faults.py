@@ -1,4 +1,4 @@
-"""Clients and servers with another's key, an old roster, no answer, no memory: a finished study, or a reason."""
+"""Clients and servers with another's key, an old roster, no answer: a finished study, or a reason."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("nvflare", reason="NVFlare is not installed here; `make engines` runs these tests with it")
+pytest.importorskip(
+    "nvflare", reason="NVFlare is not installed here; `make engines` runs these tests with it"
+)
 pytest.importorskip("flwr", reason="Flower is not installed here; `make engines` runs these tests with it")
 
 from flower_hospitals import MODEL, NAMES, site_files
@@ -40,7 +42,7 @@ def uploads(folder: Path, name: str) -> list[int]:
         return [entry.round for entry in book.entries() if entry.action == "UploadRequest"]
 
 
-# Clients -----------------------------------------------------------------------------------------------------
+# Clients --------------------------------------------------------------------------------------------
 
 
 def test_a_client_with_the_key_of_another_never_starts(tmp_path, caplog):
@@ -108,9 +110,7 @@ def test_a_client_that_is_silent_is_left_out_when_its_time_is_over_and_rests(tmp
 
 def test_a_training_that_fails_is_a_dropout_and_its_reason_stays_at_the_site(tmp_path, caplog):
     class Fails(Executor):
-        def execute(
-            self, task_name: str, shareable: Shareable, fl_ctx, abort_signal: Signal
-        ) -> Shareable:
+        def execute(self, task_name: str, shareable: Shareable, fl_ctx, abort_signal: Signal) -> Shareable:
             if task_name == "train":
                 raise ValueError("patient 4711 is odd")
             return make_reply(ReturnCode.EXECUTION_EXCEPTION)
@@ -127,9 +127,15 @@ def test_a_training_that_fails_is_a_dropout_and_its_reason_stays_at_the_site(tmp
     [
         (lambda model: model.params.pop("bias"), "the training returned no array 'bias'"),
         (lambda model: model.metrics.clear(), "the training returned nothing for the block 'loss'"),
-        (lambda model: model.metrics.update(secret=1.0), r"no block for what the training returned: ['secret']"),
+        (
+            lambda model: model.metrics.update(secret=1.0),
+            r"no block for what the training returned: ['secret']",
+        ),
         (lambda model: model.params.update(bias=np.zeros(3, np.float32)), "'bias' has the shape (3,)"),
-        (lambda model: model.params.update(bias=np.zeros(2, np.int64)), "must be float32 or float64, got int64"),
+        (
+            lambda model: model.params.update(bias=np.zeros(2, np.int64)),
+            "must be float32 or float64, got int64",
+        ),
         (lambda model: model.meta.clear(), "the number of examples must be a whole number, got NoneType"),
         (lambda model: model.params["bias"].fill(np.nan), "NaN"),
     ],
@@ -183,7 +189,7 @@ def test_a_client_without_a_site_says_where_it_looked(tmp_path, caplog, monkeypa
     assert f"{tmp_path}/client-aachen/site.toml" in caplog.text
 
 
-# The server --------------------------------------------------------------------------------------------------
+# The server --------------------------------------------------------------------------------------------
 
 
 class Killed(BaseException):
@@ -243,15 +249,15 @@ def test_a_job_that_nvflare_aborts_ends(tmp_path):
         Run(tmp_path, settings, fate=aborts).start(controller)
 
 
-# The job ------------------------------------------------------------------------------------------------------
+# The job --------------------------------------------------------------------------------------------
 
 
 def test_a_recipe_refuses_what_cannot_become_a_sum(tmp_path):
     roster = site_files(tmp_path)["aachen"].parent / "roster.toml"
     given = {"roster": roster, "num_rounds": 1, "train_script": "train.py"}
     question = study_policy().question("validate")
+    other = study_policy(plan=[type(question)(kind="other", blocks=question.blocks, max_weight=9)])
     with pytest.raises(PolicyError, match="'train' and 'validate', not \\['other'\\]"):
-        other = study_policy(plan=[type(question)(kind="other", blocks=question.blocks, max_weight=9)])
         SecureFedAvgRecipe(policy=other, model=MODEL, **given)
     with pytest.raises(InvalidArgument, match="block 'arrays' has 8 lanes"):
         SecureFedAvgRecipe(policy=study_policy(), model={**MODEL, "more": np.zeros(1, np.float32)}, **given)

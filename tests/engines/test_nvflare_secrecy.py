@@ -7,11 +7,13 @@ import struct
 import numpy as np
 import pytest
 
-pytest.importorskip("nvflare", reason="NVFlare is not installed here; `make engines` runs these tests with it")
+pytest.importorskip(
+    "nvflare", reason="NVFlare is not installed here; `make engines` runs these tests with it"
+)
 pytest.importorskip("flwr", reason="Flower is not installed here; `make engines` runs these tests with it")
 
 import nvflare_clients
-from flower_hospitals import MODEL, NAMES, change_of, count_of, loss_of, site_files, target_of
+from flower_hospitals import MODEL, NAMES, change_of, count_of, site_files, target_of
 from nvflare.app_common.workflows.fedavg import FedAvg
 from nvflare_clients import Run, Trainer, controller_of, lose
 
@@ -91,16 +93,14 @@ def test_without_sordino_the_same_search_finds_it_all(tmp_path, marked):
     assert {f"{name}'s {what}" for name in NAMES for what in ("weights", "bias", "loss", "count")} <= found
 
 
-# Noise ---------------------------------------------------------------------------------------------------------
+# Noise ---------------------------------------------------------------------------------------------------
 
 
 def noised_policy(unit, multiplier, **options):
     question = plan_question(
         "train", MODEL, sites=6, max_weight=1000, clip=8.0, metrics={"loss": 1.0}, wanted_bits=16
     )
-    return plan_with_noise(
-        [question], unit, {"train": multiplier}, study="s", sites=6, rounds=50, **options
-    )
+    return plan_with_noise([question], unit, {"train": multiplier}, study="s", sites=6, rounds=50, **options)
 
 
 def budgeted(folder, unit, epsilon):
@@ -139,9 +139,7 @@ def test_sums_about_sites_have_the_noise_that_was_planned(tmp_path, lost, totals
 def test_sums_about_patients_take_a_row_for_each(tmp_path, totals):
     def by_patient(name, rate=0.5):
         def change(model):
-            model.params = {
-                key: np.repeat(target_of(name, 1)[key][np.newaxis], 40, axis=0) for key in MODEL
-            }
+            model.params = {key: np.repeat(target_of(name, 1)[key][np.newaxis], 40, axis=0) for key in MODEL}
             model.metrics = {"loss": [0.5] * 40}
             model.meta = made_with(sampling_rate=rate)
 

@@ -44,7 +44,7 @@ class _Packed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
 
 def pack_sent(sent: Sent) -> bytes:
-    """A question's body; raises `InvalidArgument`, naming the array, for one that is not float32 or float64."""
+    """A question's body; raises `InvalidArgument`, naming the array, unless all are float32 or float64."""
     packed = {}
     for name, array in sorted(sent.arrays.items()):
         values = np.asarray(array)
@@ -161,7 +161,9 @@ def contribution_of(
         ]
         values[block.name] = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
     if left := sorted({*arrays, *numbers}):
-        raise InvalidArgument(f"question {question.kind!r} has no block for what the training returned: {left}")
+        raise InvalidArgument(
+            f"question {question.kind!r} has no block for what the training returned: {left}"
+        )
     return Contribution(values, 1 if unit in ("patient", "patient-local") else _whole(weight), **terms)
 
 

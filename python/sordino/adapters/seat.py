@@ -19,7 +19,7 @@ from sordino.protocol.site import Site, Task
 from sordino.protocol.state import load_state
 
 Contribute: TypeAlias = Callable[[Task, Collection[str]], Contribution]
-"""The site's own work: from what is asked, and the lane groups that the site has, to what goes into the sum."""
+"""The site's own work: from what is asked, and the lane groups that it has, to what goes into the sum."""
 
 _log = logging.getLogger(__name__)
 

@@ -119,7 +119,13 @@ class Session:
         return cost(released, delta)
 
     def aggregate(
-        self, kind: str, body: bytes, deadline: float, *, nodes: Iterable[Node] | None = None, attempts: int = 1
+        self,
+        kind: str,
+        body: bytes,
+        deadline: float,
+        *,
+        nodes: Iterable[Node] | None = None,
+        attempts: int = 1,
     ) -> Aggregate:
         """Ask the question `kind` with `body`, `attempts` times in all while rounds are lost.
 

@@ -1,7 +1,7 @@
 """Secure sums inside an NVFlare job: `SecureFedAvgRecipe` in place of NVFlare's `FedAvgRecipe`.
 
-docs/nvflare.md shows a job, and says what a site pins and what the server sees. Names load when they are first
-used: a client needs nothing of the server's side.
+docs/nvflare.md shows a job, and says what a site pins and what the server sees. Names load when they are
+first used: a client needs nothing of the server's side.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ import numpy as np
 from nvflare.apis.client import Client
 from nvflare.apis.controller_spec import ClientTask, Task
 from nvflare.apis.fl_context import FLContext
-from nvflare.apis.shareable import Shareable
 from nvflare.app_common.workflows.model_controller import ModelController
 
 from sordino.adapters.named import Floats, Sent, check_model, mean_of, pack_sent, unpack_sent
@@ -114,8 +113,8 @@ class SecureFedAvg(ModelController):  # type: ignore[misc]
     def exchange(self, requests: Sequence[tuple[Node, Request]], seconds: float) -> list[Reply | None]:
         """Give every client its task and wait for the results; see `sordino.adapters.session.Line`.
 
-        Clients that are asked the same share a task, so that a model is kept once. It also spares NVFlare from
-        standing tasks side by side: it loses count of them where a client asks for its task twice.
+        Clients that are asked the same share a task, so that a model is kept once. NVFlare also loses count
+        of tasks that stand side by side, where a client asks for its own twice.
         """
         replies: list[Reply | None] = [None] * len(requests)
         waiting = set(range(len(requests)))
@@ -123,7 +122,7 @@ class SecureFedAvg(ModelController):  # type: ignore[misc]
         for place, (node, request) in enumerate(requests):
             places.setdefault(request.data, {})[node] = place
 
-        def receive(client_task: ClientTask, fl_ctx: FLContext) -> None:
+        def receive(client_task: ClientTask, fl_ctx: FLContext) -> None:  # noqa: ARG001 - by keyword
             place = client_task.task.get_prop(_PLACES)[client_task.client.name]
             replies[place], client_task.result = open_reply(client_task.result), None
             waiting.discard(place)
@@ -149,9 +148,7 @@ class SecureFedAvg(ModelController):  # type: ignore[misc]
                 self.cancel_task(task, fl_ctx=self.fl_ctx)
         return replies
 
-    def process_result_of_unknown_task(
-        self, client: Client, task_name: str, client_task_id: str, result: Shareable, fl_ctx: FLContext
-    ) -> None:
+    def process_result_of_unknown_task(self, client: Client, *_: object, **__: object) -> None:
         """A late answer is of no use: its round went on, or is lost."""
         _log.info("client %s answered too late", client.name)
 
@@ -167,7 +164,9 @@ class SecureFedAvg(ModelController):  # type: ignore[misc]
         if directory is None or not (path := directory / "model.state").exists():
             return arrays, 0
         kept = unpack_sent(read(path, bytes))
-        if {name: a.shape for name, a in arrays.items()} != {name: a.shape for name, a in kept.arrays.items()}:
+        if {name: a.shape for name, a in arrays.items()} != {
+            name: a.shape for name, a in kept.arrays.items()
+        }:
             raise StateError(f"{path} holds another model than the job")
         _log.warning("the study goes on after round %d", kept.round)
         return kept.arrays, kept.round
@@ -177,7 +176,8 @@ class SecureFedAvg(ModelController):  # type: ignore[misc]
     ) -> None:
         workspace = self.engine.get_workspace()
         folder = Path(workspace.get_run_dir(self.fl_ctx.get_job_id()))
-        np.savez(folder / "model.npz", **arrays)
+        named: dict[str, Any] = dict(arrays)
+        np.savez(folder / "model.npz", **named)
         report: dict[str, Any] = {"rounds": [asdict(done) for done in session.rounds], "metrics": metrics}
         if any(question.noise is not None for question in policy.plan):
             guarantee = session.guarantee(self.delta)

@@ -45,7 +45,7 @@ def made_with(
 
 
 class SilentTrainer(ClientAPIExecutor):  # type: ignore[misc]
-    """Runs a script of NVFlare's Client API, whose `flare.log` goes nowhere: events would leave in the clear."""
+    """Runs a script of NVFlare's Client API; its `flare.log` goes nowhere: events travel in the clear."""
 
     def fire_log_analytics(self, fl_ctx: FLContext, dxo: DXO) -> None:
         """Send nothing."""
@@ -57,10 +57,10 @@ class SecureExecutor(Executor):  # type: ignore[misc]
     trainer   any executor whose result is an FLModel, as `SilentTrainer`; it gets a task named like the
               question ("train")
 
-    Who the site is, whom it knows and what it accepts is in `local/sordino/site.toml` of the client, else where
-    the variable SORDINO_SITE says; what it has done is in the journal named there, and the session is beside
-    the file. Whatever goes wrong here or in the trainer, the server is told no more than `Site.refusal` says:
-    the rest is in the client's log.
+    Who the site is, whom it knows and what it accepts is in `local/sordino/site.toml` of the client, else
+    where the variable SORDINO_SITE says; what it has done is in the journal named there, and the session is
+    beside the file. Whatever goes wrong here or in the trainer, the server is told no more than
+    `Site.refusal` says: the rest is in the client's log.
     """
 
     def __init__(self, trainer: Executor) -> None:

@@ -20,9 +20,8 @@ from sordino.files.settings import read_roster
 from sordino.protocol.keys import Roster
 from sordino.protocol.policy import Policy
 
-
 _REQUEST_SECONDS = 0.2
-"""How often a client asks for a task, in place of NVFlare's two seconds: a round is three of them and more."""
+"""How often a client asks for a task, in place of NVFlare's two seconds: a round is three tasks and more."""
 
 
 class SecureFedAvgRecipe(Recipe):  # type: ignore[misc]

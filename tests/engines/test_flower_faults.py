@@ -8,13 +8,13 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 
 pytest.importorskip("flwr", reason="Flower is not installed here; `make engines` runs these tests with it")
 
 import flwr.app.message.message as flower_message
+import httpx
 from flower_grid import InProcessGrid, Node
 from flower_hospitals import NAMES, nodes_of, phase_of, site_files, start, study_policy
 from flwr.app import ConfigRecord, Context, Message, RecordDict

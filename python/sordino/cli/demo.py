@@ -57,49 +57,61 @@ def demo(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Keep files and results here; must be empty.")
     ] = None,
+    images: Annotated[
+        bool, typer.Option("--images", help="From made-up scans to a model, with the extra radiomics.")
+    ] = False,
 ) -> None:
     """Train over seven hospitals that vanish and come back, then study survival at eighteen institutions."""
-    from sordino.cli.demo_survival import demo_survival
-    from sordino.cli.progress import progress
-    from sordino.course.follow import Summed
-    from sordino.errors import ConfigError, StateError
-    from sordino.federated.study.demonstration import write_demonstration
-    from sordino.federated.study.prepared import prepare
-    from sordino.federated.study.run import run_study
+    from sordino.errors import ConfigError
 
     started = time.perf_counter()
     with ExitStack() as stack:
         if out is None:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="sordino-demo-")))
         elif out.exists() and any(out.iterdir()):
-            raise ConfigError(
-                f"{out}: is not empty; to go on with an interrupted demo: "
-                f"sordino run {out / 'study.toml'} --out {out / 'run'}"
-            )
+            raise ConfigError(f"{out}: is not empty; a demo needs a folder of its own")
         else:
             folder = out
             folder.mkdir(parents=True, exist_ok=True)
-        typer.echo("569 patients of scikit-learn's breast-cancer set, spread unevenly over seven hospitals.")
-        typer.echo("They train one model by secure sums; the coordinator sees masked numbers and the sum.\n")
-        study, private = write_demonstration(folder)
-        prepared = prepare(study)
-        watched = Watched()
-        with progress("demo", losses=True) as show:
+        if images:
+            from sordino.cli.demo_images import demo_images
 
-            def watch(now: Progress) -> None:
-                show(now)
-                if isinstance(now.event, Summed):
-                    watched.add(now.event, equal=now.equal)
+            demo_images(folder)
+        else:
+            from sordino.cli.demo_survival import demo_survival
 
-            run_study(prepared, folder / "run", watch=watch)
-        _report(prepared, folder / "run", watched)
-        typer.echo("\nThe same study once more, with noise in every sum, and the same hospitals vanishing.\n")
-        noised = prepare(private)
-        with progress("demo, private", losses=True) as show:
-            run_study(noised, folder / "private", watch=show)
-        _report_noise(folder)
-        demo_survival(folder)
+            _demo_classes(folder)
+            demo_survival(folder)
     typer.echo(f"\n{time.perf_counter() - started:.1f} s in all." + (f" Results in {out}." if out else ""))
+
+
+def _demo_classes(folder: Path) -> None:
+    """The study of `write_demonstration`, without noise and with."""
+    from sordino.cli.progress import progress
+    from sordino.course.follow import Summed
+    from sordino.errors import StateError
+    from sordino.federated.study.demonstration import write_demonstration
+    from sordino.federated.study.prepared import prepare
+    from sordino.federated.study.run import run_study
+
+    typer.echo("569 patients of scikit-learn's breast-cancer set, spread unevenly over seven hospitals.")
+    typer.echo("They train one model by secure sums; the coordinator sees masked numbers and the sum.\n")
+    study, private = write_demonstration(folder)
+    prepared = prepare(study)
+    watched = Watched()
+    with progress("demo", losses=True) as show:
+
+        def watch(now: Progress) -> None:
+            show(now)
+            if isinstance(now.event, Summed):
+                watched.add(now.event, equal=now.equal)
+
+        run_study(prepared, folder / "run", watch=watch)
+    _report(prepared, folder / "run", watched)
+    typer.echo("\nThe same study once more, with noise in every sum, and the same hospitals vanishing.\n")
+    with progress("demo, private", losses=True) as show:
+        run_study(prepare(private), folder / "private", watch=show)
+    _report_noise(folder)
     if watched.equal != watched.sums:
         raise StateError(f"{watched.sums - watched.equal} secure sums differ from the plain ones")
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sordino.aggregation.base import Step
-from sordino.cli.watched import Watched
+from sordino.cli.watched_sums import WatchedSums
 from sordino.errors import StateError
 from sordino.models.cox import last_at_risk
 from sordino.models.model import Matrix, Vector
@@ -91,7 +91,7 @@ def demo_survival(folder: Path) -> None:
         "then, wherever they are: sums over all institutions, at public times between which ten or more\n"
         "patients leave. No row leaves its institution, nor does any institution's own sum.\n"
     )
-    watched = Watched(lambda line: typer.echo(line, err=True))
+    watched = WatchedSums(lambda line: typer.echo(line, err=True))
     fit = cox_regression(sites, aggregator=watched.aggregator, lose=_losing(LOSSES))
     cuts = fit.cuts.tolist()
     later = _losing({("leaving", 1): DOWN})
@@ -210,7 +210,7 @@ def _plot(cuts: Vector, survival: Matrix, *, columns: int = 72, rows: int = 10) 
     return [*lines, f"        0{f'{cuts[-1]:.0f} days':>{columns - 1}}"]
 
 
-def _print_sums(console: Console, watched: Watched) -> None:
+def _print_sums(console: Console, watched: WatchedSums) -> None:
     table = Table(title="What everybody learnt, the coordinator included: these sums and nothing else")
     table.add_column("sum")
     table.add_column("times", justify="right")

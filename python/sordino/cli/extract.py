@@ -43,7 +43,7 @@ def extract(
     from sordino.radiomics.extraction import extract as extract_features
     from sordino.radiomics.table import FAILURES
 
-    with _progress() as watch:
+    with extracting() as watch:
         found = extract_features(
             images, masks, out, settings=settings, clinical=join, workers=workers, watch=watch
         )
@@ -59,7 +59,7 @@ def extract(
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[Progress], None]]:
+def extracting() -> Iterator[Callable[[Progress], None]]:
     """A bar on a terminal, elsewhere a line for every tenth."""
     if not sys.stderr.isatty():
 

@@ -17,7 +17,7 @@ from sordino.protocol.policy import Policy
 
 
 @dataclass
-class Watched:
+class WatchedSums:
     """What is known of all sums that its aggregators made.
 
     say      takes a line when a site vanishes or a round is lost
@@ -44,7 +44,7 @@ class Watched:
 
 
 class _Watching(Aggregator):
-    def __init__(self, watched: Watched, policy: Policy, sites: Sequence[str]) -> None:
+    def __init__(self, watched: WatchedSums, policy: Policy, sites: Sequence[str]) -> None:
         self.policy, self.sites, self._watched = policy, tuple(sorted(sites)), watched
         self._masked, self._plain = MaskedAggregator(policy, sites), summing("plain", policy, sites)
 

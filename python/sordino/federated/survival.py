@@ -136,13 +136,19 @@ class SurvivalEvaluation:
 
 
 def time_grid(
-    grid: int | tuple[float, ...], *, least: int, tail: int, sites: int, max_patients: int
+    grid: int | tuple[float, ...],
+    *,
+    least: int,
+    tail: int,
+    sites: int,
+    max_patients: int,
+    covariates: bool = False,
 ) -> tuple[Stage[Site], ...]:
-    """The sums that settle `cuts`, at each of which `least` patients leave at least."""
+    """The sums that settle `cuts`, at each of which `least` patients leave at least; see `Leaving`."""
     if isinstance(grid, int):
         quantiles = OnSurvival(EventQuantiles(grid, sites, max_patients))
-        return (quantiles, OnSurvival(Leaving(grid + tail, max_patients, least)))
-    return (OnSurvival(Leaving(len(grid), max_patients, least)),)
+        return (quantiles, OnSurvival(Leaving(grid + tail, max_patients, least, covariates=covariates)))
+    return (OnSurvival(Leaving(len(grid), max_patients, least, covariates=covariates)),)
 
 
 def _rows(

@@ -182,6 +182,7 @@ def cox_regression(
         least_patients=least_patients,
         discloses_patients=discloses_patients,
         max_patients=most_patients,
+        covariates=True,
     )
     bounds = len(columns), len(sites), most_patients
     scaling: tuple[Stage[Any], ...] = (Units(*bounds), Means(*bounds), Variances(*bounds))

@@ -106,6 +106,8 @@ class Leaving:
     most            the most candidates
     least_patients  k: of each group at a cut nobody leaves, or so many, and likewise before the first
     groups          how many there are
+    covariates      whether those who have the event are added up by themselves later: then those in the risk
+                    sets who have it not, which is the difference, must be nobody or k too
 
     State: `cuts`, the times that stay, and at them `deaths` and `censored` (last seen there), each flat of
     shape (groups, cuts); for each group `never` (censored before the first cut) and `beyond` (events after
@@ -116,6 +118,7 @@ class Leaving:
     max_patients: int
     least_patients: int
     groups: int = 1
+    covariates: bool = False
 
     kind = "leaving"
     reads = ("candidates",)
@@ -160,6 +163,13 @@ class Leaving:
         if not len(counts.kept) or counts.deaths.sum() < k:
             raise InvalidArgument(
                 f"fewer than {k} patients have the event on the time grid, too few to be told"
+            )
+        others = float(counts.censored.sum() + counts.beyond.sum())
+        if self.covariates and 0.0 < others < k:
+            raise InvalidArgument(
+                f"fewer than {k} patients at risk have no event on the time grid, and their covariates would "
+                "show: sums over everybody at risk and over the events differ by them; take a lower "
+                "least_patients, or a grid that ends earlier"
             )
         return {
             **state,
@@ -219,6 +229,7 @@ def grid_stages(
     discloses_patients: bool,
     max_patients: int,
     groups: int = 1,
+    covariates: bool = False,
 ) -> tuple[tuple[EventQuantiles, Leaving] | tuple[Leaving], Arrays]:
     """The stages that settle the grid, and the state before them.
 
@@ -246,6 +257,6 @@ def grid_stages(
         if not 1 <= grid <= 10_000 or isinstance(grid, bool):
             raise InvalidArgument(f"a time grid has 1 to 10,000 intervals, got {grid}")
         quantiles = EventQuantiles(grid, len(sites), max_patients)
-        return (quantiles, Leaving(grid + TAIL, max_patients, least, groups)), {}
+        return (quantiles, Leaving(grid + TAIL, max_patients, least, groups, covariates)), {}
     cuts = checked_cuts(grid)
-    return (Leaving(len(cuts), max_patients, least, groups),), {"candidates": cuts}
+    return (Leaving(len(cuts), max_patients, least, groups, covariates),), {"candidates": cuts}

@@ -126,15 +126,18 @@ class RiskSets:
         )
 
     def contribute(self, site: SurvivalRows, known: Arrays) -> Contribution:
-        """The site's sums, padded to `most` cuts; zeros but for `out_of_reach` where a patient is that."""
+        """The site's sums, padded to `most` cuts.
+
+        Where a patient is out of reach the step is no good, and its w is held to the reach. A site that
+        sent zeros instead would show what it has by the difference from the last step.
+        """
         cuts = known["cuts"]
         features = standardised(site.features, known)
-        score = features @ known["parameters"]
+        with np.errstate(invalid="ignore", over="ignore"):
+            score = features @ known["parameters"]
         reached = bool((np.abs(score) <= self.reach).all())
         slots, seen = last_at_risk(site.time, site.event, cuts)
-        if not reached:
-            slots = np.full_like(slots, -1)
-        risks = np.exp(np.clip(score, -self.reach, self.reach))
+        risks = np.exp(np.clip(np.nan_to_num(score), -self.reach, self.reach))
         sums = leaving_sums(features, risks, slots, seen, len(cuts), curvature=self.second_sums)
         self._check(site, sums)
 

@@ -9,6 +9,8 @@ from cohorts import at_sites, lung, made, rossi
 from reference.breslow import coarsened, maximise
 from sordino.errors import InvalidArgument, PolicyError
 from sordino.survival.cox import cox_regression
+from sordino.survival.curves import survival_curves
+from sordino.survival.risk_sets import RiskSets
 
 CUTS = np.array([5.0, 12.0, 30.0, 60.0, 100.0, 180.0])
 
@@ -277,3 +279,35 @@ def test_two_sites_and_other_columns_are_refused():
     sites["site-1"] = at_sites(*made(columns=2))["site-1"]
     with pytest.raises(InvalidArgument, match="other columns"):
         cox_regression(sites)
+
+
+@pytest.mark.parametrize("others", [1, 9])
+def test_few_without_the_event_are_not_told_apart_from_those_who_have_it(others):
+    features, time, _, where = made()
+    grid = [*CUTS, time.max()]
+    event = np.ones(len(time), np.bool_)
+    event[np.argsort(time)[-others:]] = False
+    sites = at_sites(features, time, event, where)
+    with pytest.raises(InvalidArgument, match="fewer than 10 patients at risk have no event"):
+        cox_regression(sites, grid=grid, aggregator="plain")
+    told = cox_regression(sites, grid=grid, least_patients=others, aggregator="plain") if others > 1 else None
+    assert told is None or told.events == len(time) - others
+    # Curves add up no covariates.
+    assert survival_curves(sites, grid=grid, aggregator="plain").deaths.sum() == len(time) - others
+
+
+def test_site_out_of_reach_is_in_all_sums_of_that_step_too():
+    features, time, event, where = made()
+    features[np.flatnonzero(where == "site-1")[0]] = 40.0
+    sites = at_sites(features, time, event, where)
+    stage = RiskSets(tuple(f"feature {number}" for number in range(3)), len(CUTS), 4, 256, 10, reach=3.0)
+    known = {"cuts": CUTS, "mean": features.mean(axis=0), "scale": features.std(axis=0)}
+    near, far = (
+        {name: stage.contribute(rows, {**known, "parameters": at}).values for name, rows in sites.items()}
+        for at in (np.zeros(3), np.full(3, 0.5))
+    )
+    assert [far[name]["out_of_reach"][0] for name in sites] == [0.0, 1.0, 0.0, 0.0]
+    for name in sites:
+        for block in ("events", "leaving", "patients", "features"):
+            np.testing.assert_array_equal(near[name][block], far[name][block])
+        assert (far[name]["zero"][far[name]["leaving"] > 0.0] > 0.0).all()

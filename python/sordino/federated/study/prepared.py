@@ -197,6 +197,7 @@ def _training(study: StudyFile, columns: int, cohort: Cohort | None) -> Training
     if isinstance(model, CoxFamily) and isinstance(study.training, RiskSetsTable):
         grid = model.outcome if targets is None else model.outcome.seen(targets)
         names = features or tuple(str(place) for place in range(columns))
+        outcome = replace(grid, covariates=True)
         exact = model.newton(grid, names, sites=len(study.sites), patients=study.policy.max_patients)
     return Training(
         columns=columns,

@@ -30,10 +30,12 @@ class Survival(Unscaled):
 
     grid    a number of intervals, or the cuts; None stands for all event times until they are seen
     least   patients who leave at each cut at least
+    covariates   whether risk sets are summed, see `Leaving`
     """
 
     grid: int | tuple[float, ...] | None
     least: int
+    covariates: bool = False
 
     headline: ClassVar[str] = "c_index"
     title: ClassVar[str] = "C-index"
@@ -127,7 +129,14 @@ class Survival(Unscaled):
     def scaling(self, *, sites: int, max_patients: int) -> tuple[Stage[Site], ...]:
         """The sums that settle the time grid."""
         grid = 1 if self.grid is None else self.grid
-        return time_grid(grid, least=self.least, tail=TAIL, sites=sites, max_patients=max_patients)
+        return time_grid(
+            grid,
+            least=self.least,
+            tail=TAIL,
+            sites=sites,
+            max_patients=max_patients,
+            covariates=self.covariates,
+        )
 
     def evaluation(self, model: Model, *, bins: int, sites: int, max_patients: int) -> Stage[Site]:
         """Counts by predicted risk, time and event."""

@@ -1,8 +1,10 @@
 """How good a model is in subgroups of the held-out patients, each of them large enough to be told of.
 
 Two sums. The first counts the held-out patients of every cell. The second asks for the evaluation of those
-cells only that may be told: a cell of fewer than `minimum` patients may not, and not those either by whose
-difference from the whole it would show. The coordinator sees no figure of a smaller cell but its size.
+cells only that may be told: a cell of fewer than `minimum` patients may not, nor one whose patients are at
+fewer than `least_sites` sites, since its figures would be those of these sites; and not those either by whose
+difference from the whole it would show. The coordinator sees no figure of a smaller cell but its size, and at
+how many sites it is.
 """
 
 from __future__ import annotations
@@ -32,10 +34,12 @@ class Subgroups:
 
     partitions   by name of what parts them, the names of its cells
     minimum      the fewest patients of all sites together that a cell may be told with
+    least_sites  the fewest sites that they may be at
     """
 
     partitions: tuple[tuple[str, tuple[str, ...]], ...]
     minimum: int = 10
+    least_sites: int = 3
 
     @property
     def cells(self) -> int:
@@ -47,31 +51,41 @@ class Subgroups:
         """The partition and the cell, in the order of a site's `test_groups`."""
         return tuple((name, cell) for name, cells in self.partitions for cell in cells)
 
-    def told(self, sizes: Vector) -> Vector:
-        """1.0 for each cell that may be told with these sizes, else 0.0."""
+    def told(self, sizes: Vector, holders: Vector | None = None) -> Vector:
+        """1.0 for each cell that may be told with these sizes, else 0.0.
+
+        holders   at how many sites each cell has patients; None where noise hides it
+        """
         parts, start = [], 0
+        if holders is None:
+            holders = np.full(len(sizes), np.inf)
         for _, cells in self.partitions:
-            parts.append(_told(sizes[start : start + len(cells)], self.minimum))
+            own = slice(start, start + len(cells))
+            parts.append(self._told(sizes[own], holders[own]))
             start += len(cells)
         return np.concatenate(parts)
 
+    def _told(self, sizes: Vector, holders: Vector) -> Vector:
+        """Withholds small cells, and the next larger ones until what is withheld together is large enough.
 
-def _told(sizes: Vector, minimum: int) -> Vector:
-    """Withholds the small cells, and the next larger ones until what is withheld together is large enough."""
-    told = sizes >= minimum
-    hidden = float(sizes[~told].sum())
-    for cell in np.argsort(sizes, kind="stable"):
-        if not 0.0 < hidden < minimum:
-            break
-        if told[cell]:
+        It is at no fewer sites than its cell at the most sites is.
+        """
+        told = (sizes >= self.minimum) & (holders >= self.least_sites)
+        for cell in np.argsort(sizes, kind="stable"):
+            there = ~told & (sizes > 0.0)
+            few = sizes[there].sum() < self.minimum or holders[there].max(initial=0.0) < self.least_sites
+            if not (there.any() and few):
+                break
             told[cell] = False
-            hidden += float(sizes[cell])
-    return told.astype(np.float64)
+        return told.astype(np.float64)
 
 
 @dataclass(frozen=True)
 class SubgroupSizes:
-    """First sum: held-out patients in each cell. State: `subgroup_sizes` and `subgroup_told`, (cells,)."""
+    """First sum: held-out patients in each cell, and the sites that have any.
+
+    State: `subgroup_sizes` and `subgroup_told`, (cells,).
+    """
 
     subgroups: Subgroups
     max_patients: int
@@ -80,21 +94,23 @@ class SubgroupSizes:
     reads: tuple[str, ...] = ()
 
     def question(self) -> Question:
-        """One lane a cell; these are totals, so the weight is 1."""
-        block = Block("sizes", self.subgroups.cells, float(self.max_patients), 0)
-        return Question(kind=self.kind, blocks=(block,))
+        """Two lanes a cell; these are totals, so the weight is 1."""
+        cells = self.subgroups.cells
+        sizes = Block("sizes", cells, float(self.max_patients), 0)
+        return Question(kind=self.kind, blocks=(sizes, Block("holders", cells, 1.0, 0)))
 
     def contribute(self, site: Site, known: Arrays) -> Contribution:  # noqa: ARG002 (nothing is known yet)
         """The site's own sizes."""
         sizes = np.zeros(self.subgroups.cells)
         if site.test_groups is not None:
             sizes += site.test_groups.sum(axis=0)
-        return Contribution({"sizes": sizes})
+        return Contribution({"sizes": sizes, "holders": (sizes > 0.0).astype(np.float64)})
 
     def advance(self, state: Arrays, total: Aggregate) -> Arrays:
         """Settles which cells may be told."""
         sizes = total.sums["sizes"]
-        return {**state, "subgroup_sizes": sizes, "subgroup_told": self.subgroups.told(sizes)}
+        told = self.subgroups.told(sizes, total.sums["holders"])
+        return {**state, "subgroup_sizes": sizes, "subgroup_told": told}
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,42 @@ def test_small_cells_are_withheld_and_so_is_what_would_give_them_away(sizes, tol
     assert hidden == 0 or hidden >= CELLS.minimum
 
 
+@pytest.mark.parametrize(
+    ("sizes", "holders", "told"),
+    [
+        ([20, 30, 40], [1, 4, 4], [0, 0, 1]),
+        ([20, 30, 40], [2, 2, 4], [0, 0, 0]),
+        ([20, 30, 40], [3, 4, 4], [1, 1, 1]),
+        ([4, 30, 40], [3, 4, 4], [0, 0, 1]),
+        ([4, 12, 40], [4, 4, 4], [0, 0, 1]),
+        ([0, 30, 40], [0, 4, 2], [0, 0, 0]),
+    ],
+)
+def test_cells_at_few_sites_are_withheld_with_a_cell_that_is_at_more(sizes, holders, told):
+    others = [50.0, 50.0]
+    found = CELLS.told(np.array([*sizes, *others], dtype=float), np.array([*holders, 4.0, 4.0]))
+    np.testing.assert_array_equal(found[:3], told)
+
+
+def test_figures_of_the_only_site_of_a_cell_stay_there():
+    sites = parted(hospitals(held_out=15), [("m",), ("old", None)])
+    one = sites["north"]
+    sites["north"] = replace(
+        one,
+        test_groups=np.column_stack(
+            [np.ones((15, 1), np.bool_), *[[[False]] * 15] * 2, one.test_groups[:, 3:]]
+        ),
+    )
+    seen = []
+    with masked(TRAINING) as sums:
+        state = follow(TRAINING.turns(), sums, sites, TRAINING.initial(), notify=seen.append)
+    np.testing.assert_array_equal(state["subgroup_sizes"][:3], [15, 45, 0])
+    np.testing.assert_array_equal(state["subgroup_told"][:3], [0, 0, 0])
+    (event,) = [one for one in seen if one.turn.stage.kind == "subgroup_evaluation"]
+    counts = np.split(event.total.sums["positives"] + event.total.sums["negatives"], CELLS.cells)
+    assert [part.sum() for part in counts][:3] == [0, 0, 0]
+
+
 def test_sites_give_no_figure_of_a_cell_that_is_withheld():
     sites = parted(hospitals(held_out=15), [("f",) * 14 + ("m",), ("old",)])
     seen = []

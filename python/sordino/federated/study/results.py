@@ -129,7 +129,7 @@ def interval(values: Sequence[float]) -> dict[str, float]:
 
 
 def _by_subgroup(outcome: Outcome, subgroups: Subgroups, state: Arrays) -> list[dict[str, Any]]:
-    """The metrics of every cell, or that it is withheld since too few patients are in it.
+    """The metrics of every cell, or that it is withheld since too few patients, or sites, are in it.
 
     A cell that lost patients between the two sums is withheld too.
     """
@@ -140,7 +140,8 @@ def _by_subgroup(outcome: Outcome, subgroups: Subgroups, state: Arrays) -> list[
         if tested.get("patients", 0) >= subgroups.minimum:
             found.append({**entry, **tested})
         elif state["subgroup_sizes"][cell] > 0.0:
-            found.append({**entry, "withheld": f"too few patients: {subgroups.minimum} are needed"})
+            needed = f"{subgroups.minimum} patients at {subgroups.least_sites} sites are needed"
+            found.append({**entry, "withheld": f"too few patients or sites: {needed}"})
     return found
 
 

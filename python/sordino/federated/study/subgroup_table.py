@@ -52,7 +52,9 @@ def subgroups_of(study: StudyFile) -> Subgroups | None:
     if study.test is None or not study.subgroups:
         return None
     return Subgroups(
-        tuple((table.column, table.cells) for table in study.subgroups), minimum=study.test.min_subgroup
+        tuple((table.column, table.cells) for table in study.subgroups),
+        minimum=study.test.min_subgroup,
+        least_sites=study.policy.min_cohort or 3,
     )
 
 

@@ -16,7 +16,9 @@ survivors, exactly: a site rounds d_i+ - d_i to the grid before it keeps it. A s
 round it uploads to will be certified with it. So d_i+ is only pending until the body of a later question says
 of which sum the site was part last, and is dropped where that is another one. A lost round, a round that is
 asked again and a resumed run all come to the same. The body tells that of every site, which is no secret:
-survivors are certified to everyone. A coordinator that lies about it spoils the model, and learns nothing.
+survivors are certified to everyone. A coordinator that lies about it spoils the model, and learns more than a
+sum: where it asks the same twice with one site's number moved, the sums differ by what that site's d_i does
+to its own change. So this is for a coordinator that follows the protocol (docs/threat-model.md).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from adversarial.test_charging import Purse, noisy
 from adversarial.toolkit import Study, make_policy
-from sordino.aggregation import masked
+from sordino.aggregation import ends
 from sordino.aggregation.base import Contribution, Step
 from sordino.aggregation.masked import MaskedAggregator
 from sordino.errors import RequestRefused
@@ -41,7 +41,7 @@ def test_no_byte_that_leaves_a_site_leads_to_noise_that_stays(
 ) -> None:
     seeds: list[tuple[bytes, bytes]] = []
     sent: list[bytes] = []
-    add_noise, upload, handle = masked.add_noise, Site.upload, Site.handle
+    add_noise, upload, handle = ends.add_noise, Site.upload, Site.handle
 
     def watched_noise(lanes: Any, plan: Any, base: bytes, link: bytes | None) -> None:
         assert link is not None
@@ -58,7 +58,7 @@ def test_no_byte_that_leaves_a_site_leads_to_noise_that_stays(
         sent.append(answer)
         return answer
 
-    monkeypatch.setattr(masked, "add_noise", watched_noise)
+    monkeypatch.setattr(ends, "add_noise", watched_noise)
     monkeypatch.setattr(Site, "upload", watched_upload)
     monkeypatch.setattr(Site, "handle", watched_handle)
     question = Question("sum", (Block("vector", 5, 1.0, 8),), max_weight=10)

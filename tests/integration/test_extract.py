@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from interrupts import hear_interrupts
+
 pytest.importorskip("radiomics", reason="needs the extra radiomics")
 
 from scans import ball, write, write_cohort
@@ -24,7 +26,11 @@ COMMAND = [sys.executable, "-c", "from sordino.cli import main; main()", "extrac
 
 def start(options, out, *more):
     return subprocess.Popen(
-        [*COMMAND, *options, f"--out={out}", *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND, *options, f"--out={out}", *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_interrupts,
     )
 
 

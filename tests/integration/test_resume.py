@@ -12,6 +12,7 @@ import time
 import pytest
 
 from hospitals import write_study
+from interrupts import hear_interrupts
 
 MORE = """
 [[dropouts]]
@@ -27,7 +28,9 @@ DROPOUT = "[[dropouts]]\nround = 2\nsite = 'north'\n"
 
 def start(study, out):
     command = [sys.executable, "-c", COMMAND, "run", str(study), "--out", str(out)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts
+    )
 
 
 def finish(study, out):

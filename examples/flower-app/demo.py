@@ -11,6 +11,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -338,6 +339,7 @@ class Engine:
             env=self.environment,
             stdout=log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         self.stack.callback(end, process)
         return process
@@ -380,14 +382,14 @@ def make_certificates(folder: Path) -> None:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End a process that was started here, if it still is one."""
+    """End a process that was started here, if it still is one, and what it started: that may outlive it."""
     if process.poll() is None:
         process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(10.0)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def free_port() -> int:

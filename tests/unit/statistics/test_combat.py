@@ -173,6 +173,19 @@ def test_missing_values_leave_each_feature_to_the_rows_that_have_it(variant):
     assert_near(stacked(done.adjusted), combat(*pooled(features), **variant)[0])
 
 
+@pytest.mark.parametrize("batch", ["A", "own"])
+def test_feature_that_is_missing_in_all_of_a_sites_part_of_a_sum_is_refused(batch):
+    features, _ = hospitals()
+    labels = {name: np.where(np.arange(len(rows)) % 2, "A", f"{name} own") for name, rows in features.items()}
+    assert harmonise(features, batch=labels, aggregator="plain").adjustment.layout.shared == ("A",)
+    others = list(features)[1:]
+    for name in others:  # the sum over the batch would be that of one site
+        there = labels[name] == ("A" if batch == "A" else f"{name} own")
+        features[name][there, 1] = np.nan
+    with pytest.raises(ValueOutOfRange, match="lacks the feature"):
+        harmonise(features, batch=labels, aggregator="plain")
+
+
 @pytest.mark.parametrize("step", ["upload", "confirm", "unmask"])
 @pytest.mark.parametrize("kind", ["combat_units", "combat_centres", "combat", "combat_reference"])
 def test_estimates_are_those_of_the_survivors_and_every_site_is_adjusted(kind, step):

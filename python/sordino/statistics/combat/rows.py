@@ -123,14 +123,20 @@ class BatchRows:
             raise InvalidArgument(f"{where}: each covariate must have {len(matrix)} values, one a patient")
         return cls(name, matrix, np.column_stack(coded), labels, names)
 
-    def check_features(self) -> None:
-        """Raise `ValueOutOfRange` for a feature of which the site has no value."""
-        absent = np.all(np.isnan(self.features), axis=0)
-        if absent.any():
-            raise ValueOutOfRange(
-                f"site {self.name!r} lacks the feature {self.columns[np.argmax(absent)]!r}: without it a sum "
-                "would be over fewer sites; leave the feature out everywhere"
-            )
+    def check_features(self, layout: Layout) -> None:
+        """Raise `ValueOutOfRange` for a feature of which the site has no value in one of its lane groups."""
+        labels = layout.held[self.name]
+        own = sorted(set(labels) - set(layout.shared))
+        for group, where in [
+            *([(own, "")] if own else []),
+            *(([label], f" in the shared batch {label!r}") for label in layout.shared if label in labels),
+        ]:
+            absent = np.all(np.isnan(self.features[np.isin(self.batches, group)]), axis=0)
+            if absent.any():
+                raise ValueOutOfRange(
+                    f"site {self.name!r} lacks the feature {self.columns[np.argmax(absent)]!r}{where}: "
+                    "without it a sum would be over fewer sites; leave the feature out everywhere"
+                )
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ class CombatUnits(CombatSum):
                 f"site {site.name!r} has {len(site.features)} patients, more than max_patients "
                 f"{self.max_patients}"
             )
-        site.check_features()
+        site.check_features(self.layout)
         values = _values(site)
         varies = np.nanmax(values, axis=0) > np.nanmin(values, axis=0)
         found = {

@@ -25,7 +25,8 @@ class Correlations(Asked):
     """Sum of the moments of every pair.
 
     A pair is asked, and told, only if at least `least_sites` sites are sure to have both features, that is if
-    held_i + held_j less the sites that there are is as much.
+    held_i + held_j less the sites that there are is as much; and if as many, or none, are sure to have one
+    and lack the other, since these are the difference of the feature's sums and the pair's.
 
     State, row by row of (columns, columns) matrices: `pairs`, the patients who have both values, and
     `correlation`, NaN where a pair was not asked, has fewer than two patients, or one feature is constant.
@@ -57,7 +58,7 @@ class Correlations(Asked):
         """The site's sums over its patients with both values."""
         values = self.values(site, known)
         there, scaled = standardised_values(values, known)
-        asked = self._surely_both(known["held"], known["answered"][0])
+        asked = self._surely(known["held"], known["answered"][0])
         squares = (scaled * scaled).T @ there
         check_within(site, squares.T, self._moments.moment("pair_second", 1).clip)
         upper, ordered = self._upper, ~np.eye(self.columns, dtype=np.bool_)
@@ -71,8 +72,10 @@ class Correlations(Asked):
             }
         )
 
-    def _surely_both(self, held: Vector, sites: float) -> Flags:
-        both: Flags = held[:, np.newaxis] + held - sites >= self.least_sites
+    def _surely(self, held: Vector, sites: float) -> Flags:
+        one, other = held[:, np.newaxis], held[np.newaxis, :]
+        apart: Flags = (other >= sites) | (one - other >= self.least_sites)
+        both: Flags = (one + other - sites >= self.least_sites) & apart & apart.T
         return both
 
     @property
@@ -92,7 +95,7 @@ class Correlations(Asked):
 
         pairs, products = matrix("pairs", once), matrix("products", once)
         first, second = matrix("pair_first", ordered), matrix("pair_second", ordered)
-        told = self._surely_both(total.sums["pair_holders"], len(total.survivors))
+        told = self._surely(total.sums["pair_holders"], len(total.survivors))
         pairs = np.where(told & once, pairs, np.nan)
         found = _correlation(pairs, products, first, second, error=self._moments.rounding(total))
         return {

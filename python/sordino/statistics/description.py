@@ -141,7 +141,10 @@ def told(
     k, patients = min_patients, float(state["patients"][0])
     count, missing = state["count"], patients - state["count"]
     enough = count >= k
+    # Where few sites have none of it, what is missing is what patients they have.
+    lacking = len(sums["description"].survivors) - state["holders"]
     shown = enough & ((missing == 0.0) | (missing >= k))
+    shown &= (lacking == 0.0) | (lacking >= survey.least_sites)
     withheld = {
         name: _why(survey, state, place, k) for place, name in enumerate(columns) if not enough[place]
     }

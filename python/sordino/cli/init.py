@@ -54,6 +54,13 @@ path = "west.csv"
 # name = "genes"
 # columns = ["TP53", "KRAS"]
 
+# [fusion]
+# type = "early"             # one model of all features; or "late", one of each modality
+# folds = 5                  # this and the next three with "late": parts of the patients
+# rounds = 40                # of training the model of the scores
+# l2 = 0.01                  # its penalty
+# seed = 0                   # of the folds
+
 [model]
 type = "logistic"            # or "cox", "mlp" (a perceptron); "linear", "mlp_number" for numbers
 # l2 = 0.01                  # penalty (l2 / 2) ||coefficients||^2 on the mean loss

@@ -43,8 +43,8 @@ def run(
         return
     found = msgspec.json.decode((out / "metrics.json").read_bytes())
     typer.echo(f"{prepared.study.name}: {found['secure_sums']['made']} secure sums made; results in {out}")
-    key, name = prepared.training.outcome.headline, prepared.training.outcome.title
-    _tell(f"test {name}, from secure sums", found["secure_sums"].get(f"test_{key}"))
+    key, title = prepared.training.outcome.headline, prepared.training.outcome.title
+    _tell(f"test {title}, from secure sums", found["secure_sums"].get(f"test_{key}"))
     told = msgspec.json.decode((out / "sites.json").read_bytes())
     for name, site in told["sites"].items():
         if site["left_out"]:
@@ -57,8 +57,8 @@ def run(
             f"{privacy['delta']:g}, of {privacy['epsilon_allowed']:g} allowed"
         )
     simulation = found.get("simulation", {})
-    _tell(f"test {name} of the same model on the pooled rows", simulation.get(f"test_{key}_pooled"))
-    _tell(f"test {name}, federated minus pooled", simulation.get(f"test_{key}_difference"))
+    _tell(f"test {title} of the same model on the pooled rows", simulation.get(f"test_{key}_pooled"))
+    _tell(f"test {title}, federated minus pooled", simulation.get(f"test_{key}_difference"))
     if compared := simulation.get("compared_with_plain_sums"):
         typer.echo(
             f"  sums equal to plain ones, bit for bit: {compared['equal_bit_for_bit']} of {compared['sums']}"

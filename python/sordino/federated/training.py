@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -19,6 +19,7 @@ from sordino.federated.curvature import Curvature
 from sordino.federated.early_stopping import EarlyStopping, PrivateValidation, Validation
 from sordino.federated.fedavg import FedAvg
 from sordino.federated.fusion.grouped import Grouped, GroupedRate, parameter_groups
+from sordino.federated.fusion.late import BASES, Below, Late, OnScores, SideBySide
 from sordino.federated.fusion.missing import Filled, imputation
 from sordino.federated.local import Local
 from sordino.federated.private.averaging import LocalTraining, UpdateAveraging
@@ -65,6 +66,7 @@ class Training:
     least_sites          how many sites must then have values of a feature
     groups               the lane group of each feature, if there are modalities that some sites lack
     exact                Newton steps of a Cox model in place of an algorithm of local steps
+    late                 a model of each modality and one of their scores, in place of one of all features
     subgroups            cells of held-out patients that are evaluated by themselves
     private              the terms of a private training; None for one without noise
     noise                by kind of question, once it is planned
@@ -96,13 +98,16 @@ class Training:
     names: tuple[str, ...] = ()
     least_sites: int = 3
     groups: tuple[str, ...] = ()
+    late: Late | None = None
     subgroups: Subgroups | None = None
     private: PrivateTerms | None = None
     noise: Mapping[str, Noise] = field(default_factory=dict)
 
     @property
     def model(self) -> Model:
-        """The model that is trained."""
+        """The model that is trained; in late fusion the one of the scores."""
+        if self.late is not None:
+            return self.late.combiner
         return Logistic(self.columns, self.l2) if self.learner is None else self.learner
 
     @property
@@ -163,29 +168,13 @@ class Training:
                 *self._validations(),
                 *self._tests(self.private),
             )
-        stages: list[tuple[Stage[Site], int]] = []
-        if self.names:
-            filling = imputation(
-                self.names,
-                sites=self.sites,
-                max_patients=self.max_patients,
-                least_sites=self.least_sites,
-                standardise=self.standardise,
-            )
-            stages += [(stage, 1) for stage in filling]
-        elif self.standardise:
-            bounds = self.columns, self.sites, self.max_patients
-            stages += [(Units(*bounds), 1), (Means(*bounds), 1), (Variances(*bounds), 1)]
+        if self.late is not None:
+            return self._late_stages(self.late)
+        stages = [(stage, 1) for stage in self._scaling()]
         scaling = self.outcome.scaling(sites=self.sites, max_patients=self.max_patients)
         stages += [(stage, 1) for stage in scaling]
         if self.learning_rate is None and self.exact is None:
-            curvature = Curvature(
-                convex(self.model),
-                l2=self.l2,
-                local_steps=self.local_steps,
-                sites=self.sites,
-                max_patients=self.max_patients,
-            )
+            curvature = self._curvature(self.model, self.l2)
             lacked = tuple(dict.fromkeys(group for group in self.groups if group != EVERYONE))
             rate = GroupedRate(curvature, lacked) if lacked else curvature
             stages.append((self._filled(rate), 1))
@@ -193,16 +182,78 @@ class Training:
         if self.groups:
             trainer = Grouped(trainer, parameter_groups(self.model, self.groups))
         stages += [(trainer, self.rounds), *self._validations()]
-        if self.bins is not None:
-            evaluation = self.outcome.evaluation(
-                self.model, bins=self.bins, sites=self.sites, max_patients=self.max_patients
-            )
-            test = self._filled(evaluation)
-            stages.append((test, 1))
-            if self.subgroups is not None:
-                stages.append((SubgroupSizes(self.subgroups, self.max_patients), 1))
-                stages.append((SubgroupEvaluation(self.subgroups, test), 1))
-        return tuple(stages)
+        return (*stages, *self._plain_tests())
+
+    def _scaling(self) -> tuple[Stage[Site], ...]:
+        """What fills the features and scales them."""
+        if self.names:
+            return self._imputation(self.names, standardise=self.standardise)
+        if not self.standardise:
+            return ()
+        bounds = self.columns, self.sites, self.max_patients
+        return Units(*bounds), Means(*bounds), Variances(*bounds)
+
+    def _imputation(self, names: tuple[str, ...], *, standardise: bool) -> tuple[Stage[Site], ...]:
+        return imputation(
+            names,
+            sites=self.sites,
+            max_patients=self.max_patients,
+            least_sites=self.least_sites,
+            standardise=standardise,
+        )
+
+    def _curvature(self, model: Model, l2: float) -> Curvature:
+        return Curvature(
+            convex(model),
+            l2=l2,
+            local_steps=self.local_steps,
+            sites=self.sites,
+            max_patients=self.max_patients,
+        )
+
+    def _late_stages(self, late: Late) -> tuple[tuple[Stage[Site], int], ...]:
+        """The modalities' models side by side, then what combines their scores, at full-batch steps."""
+
+        def asked(inners: Iterable[Stage[Site]]) -> Stage[Site]:
+            return Below(SideBySide(late, tuple(inners), self.sites, self.max_patients))
+
+        stages: list[tuple[Stage[Site], int]] = [(Below(stage), 1) for stage in self._scaling()]
+        if self.learning_rate is None:
+            stages.append((asked(self._curvature(part.model, self.l2) for part in late.parts), 1))
+        trainers = (replace(self.fedavg, model=part.model) for part in late.parts)
+        stages.append((asked(trainers), self.rounds))
+        names = tuple(part.name for part in late.parts)
+        stages += [(OnScores(stage, late), 1) for stage in self._imputation(names, standardise=True)]
+        curvature = replace(self._curvature(self.model, late.l2), local_steps=1)
+        stages.append((OnScores(Filled(curvature), late), 1))
+        stages.append((OnScores(Filled(self._combining), late), late.rounds))
+        return (*stages, *self._plain_tests())
+
+    def _late_initial(self, late: Late) -> Arrays:
+        state = dict(self._combining.initial())
+        for part in late.parts:
+            own = replace(self.fedavg, model=part.model).initial(self.learning_rate)
+            for fold in range(late.folds + 1):
+                state |= {f"{BASES}{part.name}.{fold}.{name}": vector for name, vector in own.items()}
+        return state
+
+    @property
+    def _combining(self) -> FedAvg:
+        return replace(self.fedavg, local=Local(), server=Momentum())
+
+    def tester(self, bins: int, sites: int) -> Stage[Site]:
+        """The test without noise, over so many sites."""
+        test = self.outcome.evaluation(self.model, bins=bins, sites=sites, max_patients=self.max_patients)
+        return self._filled(test) if self.late is None else OnScores(Filled(test), self.late)
+
+    def _plain_tests(self) -> tuple[tuple[Stage[Site], int], ...]:
+        if self.bins is None:
+            return ()
+        test = self.tester(self.bins, self.sites)
+        if self.subgroups is None:
+            return ((test, 1),)
+        sizes = SubgroupSizes(self.subgroups, self.max_patients)
+        return (test, 1), (sizes, 1), (SubgroupEvaluation(self.subgroups, test), 1)
 
     def _filled(self, stage: Stage[Site]) -> Stage[Site]:
         return Filled(stage) if self.names else stage
@@ -249,6 +300,8 @@ class Training:
     def initial(self) -> Arrays:
         """The state before the first sum."""
         if self.private is None:
+            if self.late is not None:
+                return self._late_initial(self.late)
             trainer = self.exact or (Scaffold(self.fedavg) if self.scaffold else self.fedavg)
             return {**trainer.initial(self.learning_rate), **self.outcome.initial()}
         rate = 4.0 / (self.columns + 1) if self.learning_rate is None else self.learning_rate

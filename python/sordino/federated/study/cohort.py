@@ -20,7 +20,7 @@ from sordino.federated.study.extraction import (
     is_extracted,
 )
 from sordino.federated.study.file import StudyFile
-from sordino.federated.study.modality_table import modalities_of
+from sordino.federated.study.modality_table import modalities_of, unplaced
 from sordino.federated.study.schema import Schema
 from sordino.federated.study.subgroup_table import memberships
 from sordino.federated.study.table import SHOWN, Table, read_table
@@ -111,7 +111,7 @@ def examine_cohort(
         for name, patients in sites.items()
     }
     cohort = Cohort(schema, sites, schemas, tuple(_warnings(study, sites)), lacked)
-    return cohort, faults + _presence_faults(study, cohort)
+    return cohort, faults + _presence_faults(study, cohort) + unplaced(study, features)
 
 
 def read_features(

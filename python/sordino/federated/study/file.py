@@ -38,7 +38,7 @@ from sordino.federated.study.keys import (
     SiteCount,
     Switch,
 )
-from sordino.federated.study.modality_table import ModalityTable, modality_faults
+from sordino.federated.study.modality_table import EarlyTable, LateTable, ModalityTable, modality_faults
 from sordino.federated.study.privacy_table import PrivacyTable, privacy_faults
 from sordino.federated.study.subgroup_table import SubgroupTable, subgroup_faults
 from sordino.federated.study.training_table import (
@@ -54,6 +54,8 @@ ModelTable: TypeAlias = LogisticFamily | LinearFamily | PerceptronFamily | Numbe
 """Table [model], by its `type`."""
 TrainingTable: TypeAlias = FedAvgTable | FedProxTable | ScaffoldTable | RiskSetsTable
 """Table [training], by its `algorithm`."""
+FusionTable: TypeAlias = EarlyTable | LateTable
+"""Table [fusion], by its `type`."""
 Kin: TypeAlias = Mapping[str, type[Struct]]
 
 
@@ -159,6 +161,7 @@ class StudyFile(Struct, frozen=True, kw_only=True):
     training: TrainingTable = FedAvgTable()
     test: HeldOutTable | None = None
     modalities: list[ModalityTable] = []
+    fusion: FusionTable = EarlyTable()
     subgroups: list[SubgroupTable] = []
     dropouts: list[Dropout] = []
     simulation: SimulationTable = SimulationTable()

@@ -9,11 +9,12 @@ import msgspec
 
 from sordino.errors import ConfigError
 from sordino.federated.study.families.cox import CoxFile
+from sordino.federated.study.families.late import LateFile
 from sordino.federated.study.families.linear import LinearFile
 from sordino.federated.study.families.logistic import LogisticFile
 from sordino.federated.study.families.perceptron import NumberPerceptronFile, PerceptronFile
 
-ModelFile: TypeAlias = LogisticFile | LinearFile | PerceptronFile | NumberPerceptronFile | CoxFile
+ModelFile: TypeAlias = LogisticFile | LateFile | LinearFile | PerceptronFile | NumberPerceptronFile | CoxFile
 
 
 def read_model(path: Path) -> ModelFile:

@@ -20,6 +20,7 @@ from sordino.federated.site import Site
 from sordino.federated.study.cohort import Cohort, Patients, examine_cohort
 from sordino.federated.study.families.cox import CoxFamily
 from sordino.federated.study.file import StudyFile, examine_study
+from sordino.federated.study.modality_table import late_of
 from sordino.federated.study.privacy_table import range_faults, sample_faults
 from sordino.federated.study.split import drawn, drawn_apart, named
 from sordino.federated.study.subgroup_table import subgroups_of
@@ -188,7 +189,8 @@ def _private_faults(study: StudyFile, cohort: Cohort) -> list[str]:
 def _training(study: StudyFile, columns: int, cohort: Cohort | None) -> Training:
     features = None if cohort is None else cohort.schema.features
     groups = () if cohort is None else cohort.groups
-    gaps = bool(groups) or study.data.missing != "refuse"
+    late = None if cohort is None else late_of(study, cohort.schema.features, cohort.modalities)
+    gaps = bool(groups) or late is not None or study.data.missing != "refuse"
     rounds = study.training.rounds
     model, outcome, exact = study.model, study.model.outcome, None
     targets = None if cohort is None else np.concatenate([rows.target for rows in cohort.sites.values()])
@@ -215,6 +217,7 @@ def _training(study: StudyFile, columns: int, cohort: Cohort | None) -> Training
         names=features if gaps and features else (),
         least_sites=study.policy.min_cohort or 3,
         groups=groups,
+        late=late,
         subgroups=subgroups_of(study),
         private=None if study.privacy is None else study.privacy.terms(rounds, features),
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from sordino.course.arrays import Arrays
 from sordino.course.follow import DIVERGED, STOPPED
+from sordino.federated.fusion.late import bases_of
 from sordino.federated.fusion.missing import filled
 from sordino.federated.site import Site
 from sordino.federated.study.outcomes.outcome import Outcome
@@ -44,6 +45,8 @@ def repeat_results(
     model = training.model
     features, target = _together(sites, held_out=False)
     known = _own_scaler(training, features, target)
+    if training.late is not None:
+        return {**results, "simulation": _late_simulation(training, sites, state, known)}
     trained_on = outcome.trained_on(target, known)
     optimum = model.fit(_ready(features, known), trained_on)
     simulation: dict[str, Any] = {
@@ -62,6 +65,23 @@ def repeat_results(
             score = outcome.score(model, parameters, _ready(test, scaler), truly)
             simulation[f"test_{outcome.headline}_{which}"] = score
     return {**results, "simulation": simulation}
+
+
+def _late_simulation(
+    training: Training, sites: Mapping[str, Site], state: Arrays, scaler: Arrays
+) -> dict[str, Any]:
+    """The headline of late fusion, and of the same with every model fitted on the pooled rows."""
+    if training.late is None or training.bins is None:
+        return {}
+    late, outcome = training.late, training.outcome
+    test, truth = _together(sites, held_out=True)
+    pooled = late.fit(*_together(sites, held_out=False), scaler)
+    return {
+        f"test_{outcome.headline}_{which}": outcome.score(
+            late.combiner, known["parameters"], _ready(late.scores(test, bases_of(known)), known), truth
+        )
+        for which, known in [("federated", state), ("pooled", pooled)]
+    }
 
 
 def alone(training: Training, sites: Mapping[str, Site]) -> dict[str, float]:

@@ -19,7 +19,9 @@ from sordino.aggregation.plain import PlainAggregator, PlainSumWarning
 from sordino.course.arrays import Arrays
 from sordino.course.follow import Aborted, Event, Halted, Summed, follow
 from sordino.errors import RoundAborted
+from sordino.federated.fusion.late import bases_of
 from sordino.federated.study.directory import Checkpoint, RunDirectory
+from sordino.federated.study.families.late import late_file
 from sordino.federated.study.families.stored import ScalerValues, StoredModel
 from sordino.federated.study.model_file import ModelFile
 from sordino.federated.study.prepared import Prepared
@@ -277,20 +279,23 @@ def _heading(prepared: Prepared) -> dict[str, Any]:
 
 
 def _model(prepared: Prepared, state: Arrays) -> StoredModel:
-    study = prepared.study
+    study, late = prepared.study, prepared.training.late
+    features = state if late is None else bases_of(state)
     scaler = None
-    if "scale" in state:
-        scaler = ScalerValues(state["mean"].tolist(), state["scale"].tolist())
+    if "scale" in features:
+        scaler = ScalerValues(features["mean"].tolist(), features["scale"].tolist())
     common = {
         "study": study.name,
         "id": study.data.id,
         "features": list(prepared.cohort.schema.features),
         "scaler": scaler,
-        "fill": state["fill"].tolist() if "fill" in state else None,
+        "fill": features["fill"].tolist() if "fill" in features else None,
         "modalities": {name: list(columns) for name, columns in prepared.cohort.modalities.items()},
         "rounds": study.training.rounds,
         "schema": prepared.cohort.schema.digest.hex(),
         "policy": prepared.policy.digest.hex(),
         "sordino": version("sordino"),
     }
+    if late is not None:
+        return late_file(late, state, study.data, common)
     return study.model.stored(state, study.data, common)

@@ -15,7 +15,6 @@ from sordino.aggregation.base import Aggregate
 from sordino.course.arrays import Arrays
 from sordino.course.follow import Summed
 from sordino.federated.exclusion import LEVEL, exclusion_tests
-from sordino.federated.fusion.missing import filled_site
 from sordino.federated.site import Site
 from sordino.federated.study.file import StudyFile
 from sordino.federated.study.outcomes.outcome import Metrics
@@ -81,10 +80,8 @@ def own_performance(training: Training, site: Site, state: Arrays) -> Metrics | 
     """
     if training.bins is None or site.test_target is None or not len(site.test_target):
         return None
-    stage = training.outcome.evaluation(
-        training.model, bins=training.bins, sites=1, max_patients=training.max_patients
-    )
-    given = stage.contribute(filled_site(site, state), state)
+    stage = training.tester(training.bins, sites=1)
+    given = stage.contribute(site, state)
     weight = given.weight if isinstance(given.weight, int) else given.weight[EVERYONE]
     alone = Aggregate(
         round=0,

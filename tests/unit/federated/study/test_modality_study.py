@@ -3,13 +3,16 @@ from __future__ import annotations
 import csv
 import json
 
+import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from hospitals import write_csv, write_study
 from sordino.cli.app import app
 from sordino.errors import ConfigError
+from sordino.federated.study.families.late import LateFile, Scored
 from sordino.federated.study.model_file import read_model
 from sordino.federated.study.prepared import examine, prepare
 from sordino.federated.study.run import run_study
@@ -108,6 +111,92 @@ def test_modality_that_every_site_has_is_no_group(tmp_path):
 )
 def test_what_is_wrong_with_modalities_is_said(tmp_path, more, said):
     assert any(said in fault for fault in examine(written(tmp_path, (), more=more))[1].faults)
+
+
+LATE = (
+    GENES + '[[modalities]]\nname = "images"\ncolumns = ["feature 0"]\n[fusion]\ntype = "late"\nrounds = 4\n'
+)
+
+
+def test_late_fusion_scores_patients_with_and_without_a_modality(tmp_path):
+    more = LATE + "[simulation]\ncompare_plain = true\ncompare_pooled = true"
+    prepared = prepare(written(tmp_path, ("east", "isle", "rim"), more=more))
+    run_study(prepared, tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    compared = found["simulation"]["compared_with_plain_sums"]
+    assert compared["equal_bit_for_bit"] == compared["sums"] > 0
+    assert found["secure_sums"]["test_auc"]["mean"] > 0.5
+    off = found["secure_sums"]["repeats"][0]["test"]["auc_off_by_at_most"]
+    federated = found["simulation"]["test_auc_federated"]["mean"]
+    assert abs(found["secure_sums"]["test_auc"]["mean"] - federated) <= off + 1e-12
+    assert 0.5 < found["simulation"]["test_auc_pooled"]["mean"] <= 1.0
+    report = json.loads((tmp_path / "out" / "sites" / "north" / "report.json").read_text())
+    assert report["own_performance"][0]["patients"] > 0
+    model = read_model(tmp_path / "out" / "model.json")
+    assert list(model.scored) == ["genes", "images"]
+    write_csv(tmp_path / "one.csv", ["id", "feature 0"], [["p", 1.0], ["q", ""]])
+    (_, chance), (_, nobody) = model.score(read_table(tmp_path / "one.csv"))
+    images = model.scored["images"]
+    scaled = (1.0 - model.scaler.mean[0]) / model.scaler.scale[0]
+    odds = images.weight * (scaled * images.coefficients[0] + images.intercept - images.mean)
+    assert chance == pytest.approx(1 / (1 + np.exp(-odds - model.intercept)))
+    assert nobody == pytest.approx(1 / (1 + np.exp(-model.intercept)))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"more": GENES + '[fusion]\ntype = "late"'}, "needs two [[modalities]] or more"),
+        ({"more": LATE + '[model]\ntype = "linear"'}, "'model.type' = \"linear\" is not"),
+        ({"more": GENES + "[fusion]\nfolds = 3"}, "'fusion.folds' goes with type = \"late\" only"),
+        ({"more": LATE, "training": "validation = 0.2"}, "'training.validation' does not go with"),
+        (
+            {"more": LATE.replace("feature 0", "feature 2").replace(', "feature 2"', "")},
+            "the feature 'feature 0' is in none of the modalities",
+        ),
+        (
+            {"more": LATE + '[privacy]\nunit = "patient"\nepsilon = 3.0\ndelta = 1e-5'},
+            "have no form with noise",
+        ),
+    ],
+)
+def test_what_does_not_go_with_late_fusion_is_said(tmp_path, change, said):
+    assert any(said in fault for fault in examine(written(tmp_path, (), **change))[1].faults)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"fill": None}, "'fill' is missing"),
+        ({"scored": {}}, "have other names"),
+        ({"modalities": {"genes": ["feature 1"], "images": ["feature 0"]}}, "other coefficients"),
+        ({"modalities": {"genes": ["x", "y"], "images": ["feature 0"]}}, "none of the features"),
+    ],
+)
+def test_late_model_whose_parts_do_not_fit_is_refused(tmp_path, wrong, said):
+    one = Scored([1.0], 0.0, 0.0, 1.0)
+    model = LateFile(
+        **{
+            "study": "s",
+            "id": "id",
+            "features": ["feature 0", "feature 1", "feature 2"],
+            "scaler": None,
+            "fill": [0.0, 0.0, 0.0],
+            "modalities": {"genes": ["feature 1", "feature 2"], "images": ["feature 0"]},
+            "rounds": 1,
+            "schema": "",
+            "policy": "",
+            "sordino": "0",
+            "target": "t",
+            "classes": ("0", "1"),
+            "scored": {"genes": replace(one, coefficients=[1.0, 2.0]), "images": one},
+            "intercept": 0.0,
+        }
+        | wrong
+    )
+    (tmp_path / "model.json").write_bytes(msgspec.json.encode(model))
+    with pytest.raises(ConfigError, match=said):
+        read_model(tmp_path / "model.json")
 
 
 def with_gaps(folder, **changes):

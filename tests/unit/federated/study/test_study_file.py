@@ -183,6 +183,7 @@ def tables() -> dict[str, dict[str, object]]:
         "training": file.TrainingTable,
         "test": file.HeldOutTable,
         "modalities": file.ModalityTable,
+        "fusion": file.FusionTable,
         "subgroups": file.SubgroupTable,
         "policy": file.PolicyTable,
         "privacy": PrivacyTable,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import csv
+import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,40 +16,39 @@ from cohorts import at_sites
 from sordino.survival.cox import cox_regression
 from sordino.survival.performance import performance
 
-SHARED = Path(os.environ.get("SORDINO_SHARED_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
+ROOT = Path(__file__).parents[2]
+SHARED = Path(os.environ.get("SORDINO_SHARED_DATA", ROOT.parent / "shared" / "data"))
 FOLDER = SHARED / "tcga-brca"
-L2 = 0.001
-"""The dummies of stages and of diagnoses are collinear."""
+
+found = importlib.util.spec_from_file_location("tcga_brca", ROOT / "examples" / "tcga_brca.py")
+tcga_brca = importlib.util.module_from_spec(found)
+sys.modules[found.name] = tcga_brca
+found.loader.exec_module(tcga_brca)
+L2 = tcga_brca.L2
 
 pytestmark = pytest.mark.skipif(
     not FOLDER.exists(), reason=f"{FOLDER} is not there; SORDINO_SHARED_DATA may say where it is"
 )
 
 
-def rows(name):
-    with (FOLDER / name).open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+@pytest.fixture(scope="module")
+def regions():
+    return tcga_brca.read(FOLDER)
 
 
 @pytest.fixture(scope="module")
-def parts():
-    """Training and test patients: features, times, events, regions; those of time zero are left out."""
-    region = {row["TSS Code"]: row["Region"] for row in rows("centers.csv")}
-    fold = {row["pid"]: row["fold"] for row in rows("train_test_split.csv")}
-    patients = {row["pid"]: row for row in rows("brca.csv") if row["pid"] in fold and float(row["T"]) > 0.0}
-    columns = [name for name in next(iter(patients.values())) if name not in ("pid", "E", "T")]
+def parts(regions):
+    """Training and test patients: features, times, events, regions, names of the features."""
 
-    def part(which):
-        chosen = [row for row in patients.values() if fold[row["pid"]] == which]
-        return (
-            np.array([[float(row[name]) for name in columns] for row in chosen]),
-            np.array([float(row["T"]) for row in chosen]),
-            np.array([float(row["E"]) == 1.0 for row in chosen]),
-            np.array([region[row["pid"][5:7]] for row in chosen]),
-            tuple(columns),
-        )
+    def part(chosen):
+        features, target = (np.concatenate(column) for column in zip(*chosen.values(), strict=True))
+        where = np.repeat(list(chosen), [len(target) for _, target in chosen.values()])
+        return features, target[:, 0], target[:, 1] == 1.0, where, next(iter(regions.values())).columns
 
-    return part("train"), part("test")
+    return (
+        part({name: (site.features, site.target) for name, site in regions.items()}),
+        part({name: (site.test_features, site.test_target) for name, site in regions.items()}),
+    )
 
 
 def structured(time, event):
@@ -60,6 +60,7 @@ def test_risk_set_sums_give_the_pooled_model_and_its_c_index(parts):
     features, time, event, _, columns = train
     assert len(columns) == 39
     assert len(np.unique(train[3])) == 6
+    assert (len(time), len(test[1])) == (858, 218)
     fit = cox_regression(at_sites(*train), grid="exact", discloses_patients=True, l2=L2, aggregator="plain")
     scale = features.std(axis=0)
     pooled = CoxPHSurvivalAnalysis(alpha=L2 * len(time), ties="breslow", tol=1e-14)
@@ -81,3 +82,20 @@ def test_coarse_grid_costs_little_and_the_secure_c_index_is_within_its_bounds(pa
     assert found.c_index.low <= exact <= found.c_index.high
     assert abs(found.c_index.value - exact) < 0.02
     print(f"\nC-index {exact:.4f}, secure {found.c_index}, Brier {found.integrated_brier:.4f}")  # noqa: T201
+
+
+def test_table_of_the_example(regions):
+    table = {row.model: row for row in tcga_brca.table(regions, rounds=25)}
+    for times, expected in (("16 times", 0.836), ("exact times", 0.839)):
+        pooled, federated = table[f"pooled, {times}"], table[f"risk sets, {times}"]
+        assert federated.off < 1e-7
+        assert federated.c_index == pooled.c_index == pytest.approx(expected, abs=0.002)
+    pooled = table["pooled, within regions"]
+    assert pooled.c_index == pytest.approx(0.839, abs=0.002)
+    for name in ("FedAvg", "FedProx", "SCAFFOLD"):
+        assert table[name].c_index == pytest.approx(pooled.c_index, abs=0.02)
+        assert table[name].sums == 28
+    assert table["SCAFFOLD"].off < min(table["FedAvg"].off, table["FedProx"].off)
+    alone = [row.c_index for name, row in table.items() if name.endswith("alone")]
+    assert len(alone) == 6
+    assert max(alone) < 0.75

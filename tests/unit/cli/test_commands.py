@@ -117,6 +117,15 @@ def test_check_lists_everything_and_writes_nothing(sordino, tmp_path):
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_run_tells_of_its_measure_by_name_and_of_who_was_left_out(sordino, tmp_path):
+    lost = '[[dropouts]]\nround = 2\nsite = "west"\nstep = "upload"\n[simulation]\ncompare_pooled = true'
+    path = write_study(tmp_path, names=("east", "north", "south", "west"), more=lost)
+    code, told, _ = sordino("run", path, "--out", tmp_path / "out")
+    assert code == 0
+    assert "west was left out of 1 of 4 rounds" in told
+    assert "test AUC of the same model on the pooled rows" in told
+
+
 def test_run_predict_and_run_again(sordino, tmp_path):
     path, out = write_study(tmp_path, more="[simulation]\ncompare_plain = true"), tmp_path / "out"
     code, told, warned = sordino("run", path, "--out", out)

@@ -33,7 +33,7 @@ from sordino.protocol.harary import Graph, session_graph, thin_neighbourhood
 from sordino.protocol.keys import Entropy, Roster, check_box_key, draw
 from sordino.protocol.lanes import Lanes
 from sordino.protocol.policy import EVERYONE, Policy, Question
-from sordino.protocol.state import open_state, seal_state
+from sordino.protocol.state import STATE_VERSION, open_state, seal_state
 from sordino.protocol.tally import (
     Opening,
     OpenTally,
@@ -45,8 +45,6 @@ from sordino.protocol.tally import (
     unmasked_sum,
 )
 from sordino.protocol.transcript import body_digest, check_statement, round_context, session_digest
-
-STATE_VERSION = 2
 
 MAX_FAULTS = 256
 """The most faults of one site that are kept: what a liar says must not fill the memory."""

@@ -127,10 +127,12 @@ class Site:
         return dump_state(self._need_state())
 
     def load(self, data: bytes) -> None:
-        """Go on from a saved state; raises `StateError` if it is damaged or another site's."""
+        """Go on from a saved state; raises `StateError` if it is damaged, another site's or roster's."""
         state = load_state(data)
         if state.site != self.name:
             raise StateError(f"the session state is of site {state.site!r}, not of {self.name!r}")
+        if state.roster != self._roster.digest:
+            raise StateError("the session state is of another roster than is pinned: start a new session")
         self._state = state
 
     # Messages ------------------------------------------------------------------------------------------
@@ -350,6 +352,7 @@ class Site:
         self._state = SiteState(
             site=self.name,
             session_id=offer.session_id,
+            roster=offer.roster,
             policy=policy,
             step="new",
             box_key=Secret(box_key.private_bytes()),

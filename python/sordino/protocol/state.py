@@ -18,7 +18,7 @@ from sordino.protocol.keys import RoundContext
 from sordino.protocol.policy import Policy
 from sordino.protocol.secret import Secret, wipe
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 
 
 class OpenRound(Struct):
@@ -49,6 +49,7 @@ class OpenRound(Struct):
 class SiteState(Struct):
     """Where a site stands in one session.
 
+    roster      hash of the roster that the session is of
     session     the transcript's hash, once all advertisements are known
     groups      the lane groups that each advertised site has
     graph       who masks with whom, once all advertisements are known
@@ -60,6 +61,7 @@ class SiteState(Struct):
 
     site: str
     session_id: bytes
+    roster: bytes
     policy: Policy
     step: str
     box_key: Secret | None

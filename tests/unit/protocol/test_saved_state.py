@@ -61,9 +61,9 @@ def test_a_saved_state_that_was_cut_or_lengthened_is_told(whose: str) -> None:
 @pytest.mark.parametrize("whose", ["site", "coordinator"])
 def test_a_state_of_another_version_is_told_by_its_version(whose: str) -> None:
     data, load = saved()[whose]
-    with pytest.raises(StateError, match="must have version 2, got 03"):
-        load(b"\x03" + data[1:])
-    with pytest.raises(StateError, match="must have version 2, got nothing"):
+    with pytest.raises(StateError, match="must have version 3, got 02"):
+        load(b"\x02" + data[1:])
+    with pytest.raises(StateError, match="must have version 3, got nothing"):
         load(b"")
 
 

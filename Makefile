@@ -1,6 +1,7 @@
 # make demo     the whole study in one process
 # make test     the test suite
 # make statistics  the samplers' laws over 10^8 samples a sigma (some minutes); SAMPLES=... for another number
+# make audit-demo  attacks on the demonstration's study, each beside its control; figures into build/audit-demo
 # make long     what is too long for the suite: 10^9 values in bounded memory (16 GB of disk, 8 GB of memory),
 #               and divergences on a wide grid
 # make crash    a study under a budget, killed 250 times; a part of make long
@@ -44,7 +45,7 @@ listed = $(bin)/python -c "import tomllib; p = tomllib.load(open('pyproject.toml
 configure = $(bin)/cmake -S $(if $(3),$(3),.) -B $(1) -G Ninja --log-level=WARNING \
   -DCMAKE_MAKE_PROGRAM=$(abspath $(bin))/ninja $(2)
 
-.PHONY: demo test statistics long crash check consumer bench engines flower-demo wheel format clean .venv
+.PHONY: audit-demo demo test statistics long crash check consumer bench engines flower-demo wheel format clean .venv
 
 .venv: .venv/.base
 
@@ -66,6 +67,13 @@ configure = $(bin)/cmake -S $(if $(3),$(3),.) -B $(1) -G Ninja --log-level=WARNI
 
 demo: .venv/.base .venv/.demo
 	$(bin)/sordino demo
+
+audit-demo: .venv/.base .venv/.demo
+	rm -rf build/audit-demo && mkdir -p build/audit-demo
+	$(bin)/python -c "import sys; from pathlib import Path; \
+	  from sordino.federated.study.demonstration import write_demonstration; \
+	  write_demonstration(Path(sys.argv[1]))" build/audit-demo
+	$(bin)/sordino audit build/audit-demo/study.toml --out build/audit-demo/audit
 
 test: .venv/.base .venv/.test .venv/.demo .venv/.radiomics
 	$(bin)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sordino.cli import (
+    audit,
     check,
     demo,
     describe,
@@ -21,6 +22,7 @@ from sordino.cli.app import app
 
 __all__ = [
     "app",
+    "audit",
     "check",
     "demo",
     "describe",

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hospitals import plain, write_study
+from sordino.audit.targets import MODEL, NOISED, NOISED_MODEL, RAW, SUM, Audited, OpenSums
+from sordino.course.follow import follow
+from sordino.errors import ConfigError
+from sordino.federated.study.prepared import prepare
+
+PRIVATE = '[privacy]\nunit = "patient"\nepsilon = 50.0\ndelta = 1e-5'
+
+
+def half(audited: Audited) -> np.ndarray:
+    return np.arange(len(audited.target)) % 2 == 0
+
+
+def test_a_study_is_seen_at_every_target(tmp_path: Path) -> None:
+    audited = Audited(prepare(write_study(tmp_path)))
+    seen = audited.states(half(audited), 0)
+    assert list(seen) == [RAW, SUM, NOISED, MODEL, NOISED_MODEL]
+    parameters = [tuple(state["parameters"]) for state in seen.values()]
+    assert len(set(parameters)) == len(parameters)
+
+
+def test_the_raw_update_is_one_sites_own(tmp_path: Path) -> None:
+    audited = Audited(prepare(write_study(tmp_path)))
+    member = half(audited)
+    seen = audited.states(member, 0)
+    losses = audited.losses(RAW, seen[RAW])
+    assert (~np.isnan(losses) == (audited.site == audited.raw)).all()
+    assert not np.isnan(audited.losses(SUM, seen[SUM])).any()
+
+
+def test_a_private_study_has_its_own_noise_in_the_sum_and_the_model(tmp_path: Path) -> None:
+    study = write_study(
+        tmp_path, training="rounds = 3\nlearning_rate = 0.5", policy="max_patients = 60", more=PRIVATE
+    )
+    audited = Audited(prepare(study))
+    member = half(audited)
+    first, again, other = (audited.states(member, seed) for seed in (0, 0, 1))
+    assert list(first) == [RAW, SUM, NOISED, MODEL]
+    for target in (NOISED, MODEL):
+        assert (first[target]["parameters"] == again[target]["parameters"]).all()
+        assert (first[target]["parameters"] != other[target]["parameters"]).any()
+    assert first[SUM]["parameters"] == pytest.approx(other[SUM]["parameters"], abs=1e-3)  # rounding only
+
+
+def test_open_sums_are_those_of_the_study(tmp_path: Path) -> None:
+    prepared = prepare(write_study(tmp_path))
+    sites, training = prepared.sites(0), prepared.training
+    state = follow(
+        training.turns(),
+        OpenSums(prepared.policy, tuple(sites), np.random.default_rng(0)),
+        sites,
+        training.initial(),
+    )
+    expected = follow(training.turns(), plain(training), sites, training.initial())
+    assert (state["parameters"] == expected["parameters"]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"data": 'missing = "mean"'}, "complete rows only"),
+        ({"names": ("east",)}, "needs three or more"),
+    ],
+)
+def test_a_study_that_cannot_be_attacked_says_why(
+    tmp_path: Path, changes: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        Audited(prepare(write_study(tmp_path, **changes)))  # type: ignore[arg-type]
+
+
+def test_a_study_with_too_few_patients_at_a_site_says_where(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    rows = (tmp_path / "north.csv").read_text().splitlines()
+    (tmp_path / "north.csv").write_text("\n".join(rows[:7]) + "\n")
+    with pytest.raises(ConfigError, match="site 'north' has 6 patients"):
+        Audited(prepare(study))
+
+
+def test_a_study_of_a_number_says_that_nothing_was_audited(tmp_path: Path) -> None:
+    study = write_study(tmp_path, more='[model]\ntype = "linear"')
+    with pytest.raises(ConfigError, match="two classes"):
+        Audited(prepare(study))

@@ -53,7 +53,7 @@ def summary(prepared: Prepared) -> str:
         f"  at least {policy.smallest_cohort} sites in every sum, {tolerated} may drop out of a round, "
         f"{policy.colluders} may collude with the coordinator\n"
         f"  {update.lanes} lanes of {policy.bits} bits: {size:,} bytes of masked numbers a round and site, "
-        f"resolution 2^-{bits}{modality_summary(prepared)}"
+        f"resolution 2^-{bits}{modality_summary(prepared)}{harmonise_summary(prepared)}"
         + (f"\n{privacy_summary(prepared, prepared.privacy)}" if prepared.privacy is not None else "")
     )
 
@@ -61,11 +61,23 @@ def summary(prepared: Prepared) -> str:
 def modality_summary(prepared: Prepared) -> str:
     """How many sites have each modality that some lack, a line each."""
     counted = {
-        name: sum(name in own for own in prepared.modalities.values()) for name in prepared.cohort.modalities
+        name: sum(name in patients.modalities for patients in prepared.cohort.sites.values())
+        for name in prepared.cohort.modalities
     }
     return "".join(
         f"\n  {name}: {len(columns)} features at {counted[name]} of {prepared.policy.sites} sites"
         for name, columns in prepared.cohort.modalities.items()
+    )
+
+
+def harmonise_summary(prepared: Prepared) -> str:
+    """What the features are harmonised by, if they are, a line."""
+    if (combat := prepared.training.harmonisation) is None:
+        return ""
+    layout, kept = combat.plan.layout, [one.name for one in combat.plan.covariates]
+    return (
+        f"\n  harmonised over {layout.batches} batches, {len(layout.shared)} of them shared by several sites"
+        + (f"; preserved: {', '.join(kept)}" if kept else "")
     )
 
 

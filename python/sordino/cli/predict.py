@@ -16,6 +16,12 @@ from sordino.cli.app import app
 def predict(
     model: Annotated[Path, typer.Argument(metavar="model.json", help="The model of a finished study.")],
     patients: Annotated[Path, typer.Argument(metavar="new.csv", help="New patients, .csv or .csv.gz.")],
+    site: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Whose patients these are; beside the model is sites/NAME/effects.json."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write here, not to the terminal.")
     ] = None,
@@ -25,6 +31,7 @@ def predict(
     Columns may stand in any order and others beside them; a feature that is missing is named.
     """
     from sordino.errors import ConfigError
+    from sordino.federated.study.harmonise_file import read_effects
     from sordino.federated.study.model_file import read_model
     from sordino.federated.study.table import read_table
     from sordino.files.durable import write_durably
@@ -32,7 +39,8 @@ def predict(
     if out is not None and out.resolve() in (model.resolve(), patients.resolve()):
         raise ConfigError(f"{out}: would overwrite what it is made from")
     trained = read_model(model)
-    scores = trained.score(read_table(patients))
+    effects = None if site is None else read_effects(model.parent / "sites" / site / "effects.json", site)
+    scores = trained.score(read_table(patients), effects)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([trained.id, *trained.columns])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -47,17 +47,28 @@ def site_names(number: int) -> tuple[str, ...]:
     return tuple(f"site-{place:04d}" for place in range(number))
 
 
-def summing(how: Summing, policy: Policy, sites: Sequence[str]) -> Aggregator:
-    """The aggregator of a simulation; raises `InvalidArgument` for a name that is none."""
+def summing(
+    how: Summing,
+    policy: Policy,
+    sites: Sequence[str],
+    *,
+    groups: Mapping[str, Collection[str]] | None = None,
+    **kept: Any,
+) -> Aggregator:
+    """The aggregator of a simulation; raises `InvalidArgument` for a name that is none.
+
+    groups   of each site, its lane groups
+    kept     what masked sums have besides: `directory`, `guard`
+    """
     if how == "plain":
         with warnings.catch_warnings():
             # Whoever asks for the comparison by name has been told.
             warnings.simplefilter("ignore", PlainSumWarning)
-            return PlainAggregator(policy, sites)
+            return PlainAggregator(policy, sites, groups=groups)
     if how == "masked":
         from sordino.aggregation.masked import MaskedAggregator
 
-        return MaskedAggregator(policy, sites)
+        return MaskedAggregator(policy, sites, groups=groups, **kept)
     if not callable(how):
         raise InvalidArgument(
             "aggregator must be 'masked', 'plain', or a callable of policy and sites that makes an "

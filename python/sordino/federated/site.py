@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +10,18 @@ from numpy.typing import NDArray
 
 from sordino.course.memory import Memory, Transient
 from sordino.models.model import Matrix, Vector
+
+
+@dataclass(frozen=True, repr=False)
+class Origins:
+    """What ComBat has to know of patients: the batch of each, and covariates, (patients, their columns)."""
+
+    batches: NDArray[np.str_]
+    covariates: Matrix
+
+    def take(self, chosen: NDArray[np.bool_]) -> Origins:
+        """Those of some of the patients."""
+        return Origins(self.batches[chosen], self.covariates[chosen])
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,6 +36,8 @@ class Site:
                                 not every site has. Features that it has not, and missing values, are NaN
     test_groups                 bool of shape (held-out patients, cells): the subgroups that each is in
     memory                      what the site itself remembers from round to round
+    origins                     where the rows are to be harmonised, by the names of the features above
+    effects                     what the site remembers of its own batches
     """
 
     name: str
@@ -36,6 +51,8 @@ class Site:
     validation_features: Matrix | None = None
     validation_target: Vector | None = None
     memory: Memory = field(default_factory=Transient)
+    origins: Mapping[str, Origins] = field(default_factory=dict)
+    effects: Memory = field(default_factory=Transient)
 
     def __repr__(self) -> str:
         return f"Site({self.name!r})"

@@ -21,6 +21,7 @@ from sordino.federated.fedavg import FedAvg
 from sordino.federated.fusion.grouped import Grouped, GroupedRate, parameter_groups
 from sordino.federated.fusion.late import BASES, Below, Late, OnScores, SideBySide
 from sordino.federated.fusion.missing import Filled, imputation
+from sordino.federated.harmonisation import Harmonisation, Harmonised
 from sordino.federated.local import Local
 from sordino.federated.private.averaging import LocalTraining, UpdateAveraging
 from sordino.federated.private.clipping import ClipRule
@@ -68,6 +69,8 @@ class Training:
     exact                Newton steps of a Cox model in place of an algorithm of local steps
     late                 a model of each modality and one of their scores, in place of one of all features
     subgroups            cells of held-out patients that are evaluated by themselves
+    harmonisation        the ComBat that comes before everything else; not with `private`, whose noise hides
+                         what one patient adds, while here each moves the rows of the whole batch
     private              the terms of a private training; None for one without noise
     noise                by kind of question, once it is planned
     The rest is as in `FedAvg` and `Logistic`.
@@ -100,6 +103,7 @@ class Training:
     groups: tuple[str, ...] = ()
     late: Late | None = None
     subgroups: Subgroups | None = None
+    harmonisation: Harmonisation | None = None
     private: PrivateTerms | None = None
     noise: Mapping[str, Noise] = field(default_factory=dict)
 
@@ -161,6 +165,21 @@ class Training:
 
     def stages(self) -> tuple[tuple[Stage[Site], int], ...]:
         """The stages in order and how many sums each makes. Raises `PolicyError` for what cannot fit."""
+        if self.harmonisation is None:
+            return self._stages()
+        if self.private is not None:
+            raise PolicyError("ComBat does not go with noise: each patient moves the rows of the others")
+        combat = self.harmonisation
+        return (
+            *((stage, 1) for stage in combat.stages()),
+            *((Harmonised(stage, combat), times) for stage, times in self._stages()),
+        )
+
+    def harmonised(self, site: Site, state: Arrays) -> Site:
+        """The site with its rows as training takes them, but for missing values and units."""
+        return site if self.harmonisation is None else self.harmonisation.adjusted(site, state)
+
+    def _stages(self) -> tuple[tuple[Stage[Site], int], ...]:
         if self.private is not None:
             return (
                 *self._statistics(self.private),
@@ -261,11 +280,12 @@ class Training:
     def turns(self) -> tuple[Turn, ...]:
         """Every sum of the training, in order; those of training are passed over once it stops."""
         turns: list[Turn] = []
-        checks = [stage for stage, _ in self._validations()]
-        for stage, times in self.stages():
+        stages, kinds = self.stages(), {stage.kind for stage, _ in self._validations()}
+        checks = [stage for stage, _ in stages if stage.kind in kinds]
+        for stage, times in stages:
             if stage.kind == self.trainer.kind:
                 turns += (self.stopping or EarlyStopping()).turns(stage, times, *checks)
-            elif stage.kind not in {check.kind for check in checks}:
+            elif stage.kind not in kinds:
                 turns += course((stage, times))
         return tuple(turns)
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sordino.errors import ConfigError
+from sordino.federated.site import Origins
 from sordino.federated.study.extraction import (
     NO_FEATURES,
     common_extraction,
@@ -20,6 +21,7 @@ from sordino.federated.study.extraction import (
     is_extracted,
 )
 from sordino.federated.study.file import StudyFile
+from sordino.federated.study.harmonise_table import origins_of
 from sordino.federated.study.modality_table import modalities_of, unplaced
 from sordino.federated.study.schema import Schema
 from sordino.federated.study.subgroup_table import memberships
@@ -35,6 +37,7 @@ class Patients:
 
     groups       the cells of [[subgroups]] that each is in, bool (patients, cells)
     modalities   those of which the site has values; where there are none, and where one is missing, is NaN
+    origins      with [harmonise], batches and covariates
     """
 
     ids: tuple[str, ...]
@@ -42,6 +45,7 @@ class Patients:
     target: Vector
     groups: NDArray[np.bool_] | None = None
     modalities: frozenset[str] = frozenset()
+    origins: Origins | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -91,7 +95,7 @@ def examine_cohort(
     faults += _exclude_faults(study, tables.values())
     if faults:
         return None, faults
-    sites = {name: _patients(study, features, table, faults) for name, table in tables.items()}
+    sites = {name: _patients(study, name, features, table, faults) for name, table in tables.items()}
     if faults:
         return None, faults
     faults += _overall_faults(study, sites)
@@ -99,7 +103,8 @@ def examine_cohort(
     extracted = {name: extraction_of(table, faults) for name, table in tables.items()}
     faults += extraction_faults(study.data.extraction, extracted)
     extraction = study.data.extraction or common_extraction(extracted)
-    schema = Schema(features, study.model.outcome.coding(study.data), extraction, cells)
+    harmonise = () if study.harmonise is None else study.harmonise.meaning
+    schema = Schema(features, study.model.outcome.coding(study.data), extraction, cells, harmonise)
     schemas = {name: _own_schema(study, schema, table).digest for name, table in tables.items()}
     lacked = {
         table.name: tuple(table.columns)
@@ -193,8 +198,7 @@ def _features(study: StudyFile, table: Table) -> tuple[str, ...]:
     """The study's features, in its own order, or in the order of the first site's columns."""
     if isinstance(study.data.features, list):
         return tuple(study.data.features)
-    parted = (table.column for table in study.subgroups)
-    taken = {*study.special.values(), *parted, *study.data.exclude}
+    taken = {*study.special.values(), *study.parting, *study.data.exclude}
     if is_extracted(table):
         taken |= NO_FEATURES
     known = dict.fromkeys((*table.header, *(name for block in study.modalities for name in block.columns)))
@@ -209,7 +213,7 @@ def _lacked(study: StudyFile, table: Table) -> set[str]:
 
 def _header_faults(study: StudyFile, features: tuple[str, ...], table: Table) -> list[str]:
     own = [column for key, column in study.special.items() if key != "data.site_column"]
-    wanted = dict.fromkeys((*own, *features, *(part.column for part in study.subgroups)))
+    wanted = dict.fromkeys((*own, *features, *study.parting))
     lacked = _lacked(study, table)
     missing = [name for name in wanted if name not in table.header and name not in lacked]
     faults = [_no_column(table, name) for name in missing[:SHOWN]]
@@ -249,17 +253,22 @@ def _own_schema(study: StudyFile, common: Schema, table: Table) -> Schema:
     )
 
 
-def _patients(study: StudyFile, features: tuple[str, ...], table: Table, faults: list[str]) -> Patients:
+def _patients(
+    study: StudyFile, name: str, features: tuple[str, ...], table: Table, faults: list[str]
+) -> Patients:
     ids = table.column(study.data.id)
-    twice = [name for name, times in Counter(ids).items() if times > 1 or not name]
-    for name in twice[:SHOWN]:
-        lines = ", ".join(str(table.lines[at]) for at, one in enumerate(ids) if one == name)
-        what = f"the id {name!r} occurs more than once" if name else "the id is missing"
+    twice = [patient for patient, times in Counter(ids).items() if times > 1 or not patient]
+    for patient in twice[:SHOWN]:
+        lines = ", ".join(str(table.lines[at]) for at, one in enumerate(ids) if one == patient)
+        what = f"the id {patient!r} occurs more than once" if patient else "the id is missing"
         faults.append(f"{table.path}: {what}: lines {lines}")
     if len(twice) > SHOWN:
         faults.append(f"{table.path}: {len(twice) - SHOWN} more ids occur more than once")
     target = study.model.outcome.read(study.data, table, faults)
     values = table.numbers(features, faults, gaps=_gaps(study, features, table))
+    origins = None
+    if (combat := study.harmonise) is not None:
+        origins = origins_of(combat.batch, combat.coded, name, table, faults)
     if len(ids) > study.policy.max_patients:
         faults.append(
             f"{table.path}: a site has more than policy.max_patients = {study.policy.max_patients} rows"
@@ -270,6 +279,7 @@ def _patients(study: StudyFile, features: tuple[str, ...], table: Table, faults:
         target,
         memberships(study.subgroups, table),
         modalities_of(study, features, values),
+        origins,
     )
 
 

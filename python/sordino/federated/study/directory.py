@@ -108,9 +108,9 @@ class RunDirectory:
         """Keys, journals and states of the simulated sites."""
         return self.private / "session"
 
-    def memory(self, site: str, repeat: int) -> FileMemory:
+    def memory(self, site: str, repeat: int, what: str = "memory") -> FileMemory:
         """What a simulated site remembers in this repeat."""
-        return FileMemory(self.session / "sites" / site / f"memory-{repeat}")
+        return FileMemory(self.session / "sites" / site / f"{what}-{repeat}")
 
     def load(self, study: bytes) -> Checkpoint | None:
         """The last checkpoint, None before the first.
@@ -144,10 +144,10 @@ class RunDirectory:
         """Replace the checkpoint in one step."""
         write_durably(self.private / "checkpoint", msgspec.msgpack.encode(checkpoint))
 
-    def write_report(self, site: str, content: Mapping[str, Any]) -> None:
-        """Write a site's own report into a folder that only its owner may read."""
+    def write_own(self, site: str, name: str, content: Mapping[str, Any] | Struct) -> None:
+        """Write what is a site's alone into a folder that only its owner may read."""
         (self.out / "sites" / site).mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self.write_json(f"sites/{site}/report.json", content)
+        path = self.write_json(f"sites/{site}/{name}", content)
         path.chmod(0o600)
 
     def write_json(self, name: str, content: Mapping[str, Any] | Struct) -> Path:

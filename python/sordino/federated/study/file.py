@@ -24,6 +24,7 @@ from sordino.federated.study.families.cox import CoxFamily
 from sordino.federated.study.families.linear import LinearFamily
 from sordino.federated.study.families.logistic import LogisticFamily
 from sordino.federated.study.families.perceptron import NumberPerceptronFamily, PerceptronFamily
+from sordino.federated.study.harmonise_table import HarmoniseTable, harmonise_faults
 from sordino.federated.study.keys import (
     Column,
     Columns,
@@ -162,6 +163,7 @@ class StudyFile(Struct, frozen=True, kw_only=True):
     test: HeldOutTable | None = None
     modalities: list[ModalityTable] = []
     fusion: FusionTable = EarlyTable()
+    harmonise: HarmoniseTable | None = None
     subgroups: list[SubgroupTable] = []
     dropouts: list[Dropout] = []
     simulation: SimulationTable = SimulationTable()
@@ -179,6 +181,12 @@ class StudyFile(Struct, frozen=True, kw_only=True):
         if self.data.site_column is not None:
             special["data.site_column"] = self.data.site_column
         return special
+
+    @property
+    def parting(self) -> tuple[str, ...]:
+        """The columns of [[subgroups]] and [harmonise]: no features unless `data.features` lists them."""
+        origins = () if self.harmonise is None else self.harmonise.columns
+        return (*(table.column for table in self.subgroups), *origins)
 
     @property
     def bins(self) -> int | None:
@@ -331,6 +339,7 @@ def _contradictions(study: StudyFile) -> list[str]:
         *_site_faults(study),
         *_column_faults(study),
         *modality_faults(study),
+        *harmonise_faults(study),
         *training_faults(study),
         *_test_faults(study),
         *_dropout_faults(study),

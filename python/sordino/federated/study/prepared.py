@@ -20,6 +20,8 @@ from sordino.federated.site import Site
 from sordino.federated.study.cohort import Cohort, Patients, examine_cohort
 from sordino.federated.study.families.cox import CoxFamily
 from sordino.federated.study.file import StudyFile, examine_study
+from sordino.federated.study.harmonise_table import harmonisation_of
+from sordino.federated.study.harmonise_trial import try_harmonisation
 from sordino.federated.study.modality_table import late_of
 from sordino.federated.study.privacy_table import range_faults, sample_faults
 from sordino.federated.study.split import drawn, drawn_apart, named
@@ -54,12 +56,15 @@ class Prepared:
             rows.update(np.ascontiguousarray(patients.target).tobytes())
             if patients.groups is not None:
                 rows.update(patients.groups.tobytes())
+            if patients.origins is not None:
+                rows.update(msgspec.msgpack.encode(patients.origins.batches.tolist()))
+                rows.update(np.ascontiguousarray(patients.origins.covariates).tobytes())
         return digest("study", msgspec.json.encode(self.study), self.policy.digest, rows.digest())
 
     @property
-    def modalities(self) -> Mapping[str, frozenset[str]]:
-        """By site, the lane groups that it has besides the one of everybody."""
-        return {name: patients.modalities for name, patients in self.cohort.sites.items()}
+    def groups(self) -> Mapping[str, frozenset[str]]:
+        """By site, the lane groups that it has besides the one of everybody: of modalities, or batches."""
+        return _groups(self.training, self.cohort)
 
     def sites(self, repeat: int) -> Mapping[str, Site]:
         """Every site's rows, split for this repeat (from 0 on)."""
@@ -90,6 +95,13 @@ class Prepared:
                 validation_target=patients.target[kept],
                 modalities=patients.modalities,
                 test_groups=None if patients.groups is None else patients.groups[held_out],
+                origins={}
+                if patients.origins is None
+                else {
+                    "features": patients.origins.take(trained),
+                    "test_features": patients.origins.take(held_out),
+                    "validation_features": patients.origins.take(kept),
+                },
             )
         return split
 
@@ -148,6 +160,8 @@ def examine(path: Path, data: Path | None = None) -> tuple[Prepared | None, Find
         # Bounds of the policy do not hang on the rows, so they are told along with faults of the rows.
         training = _training(study, columns, cohort)
         policy, privacy = _policy(study, training, cohort.schema.digest if cohort else b"")
+    except ConfigError as error:
+        return None, Findings((*faults, f"{path}: {error}"), ())
     except PolicyError as error:
         return None, Findings((*faults, f"{path}: policy: {error}"), ())
     except PrivacyError as error:
@@ -157,14 +171,23 @@ def examine(path: Path, data: Path | None = None) -> tuple[Prepared | None, Find
             training, noise={one.kind: one.noise for one in policy.plan if one.noise is not None}
         )
     if cohort is not None:
-        declared = {name: patients.modalities for name, patients in cohort.sites.items()}
+        declared = _groups(training, cohort)
         if reason := thin_group(planned_groups(policy), declared, study.site_names, policy.min_cohort):
             faults.append(f"{path}: modalities: {reason}")
     warnings = (*_warnings(study, policy), *_noise_warnings(study, training, privacy, cohort))
     if cohort is None or faults:
         return None, Findings(tuple(faults), warnings)
-    warnings = (*cohort.warnings, *warnings)
-    return Prepared(study, cohort, training, policy, privacy), Findings((), warnings)
+    prepared = Prepared(study, cohort, training, policy, privacy)
+    tried, doubts = try_harmonisation(prepared)
+    if tried:
+        return None, Findings(tuple(f"{path}: harmonise: {fault}" for fault in tried), warnings)
+    return prepared, Findings((), (*cohort.warnings, *warnings, *doubts))
+
+
+def _groups(training: Training, cohort: Cohort) -> Mapping[str, frozenset[str]]:
+    if training.harmonisation is not None:
+        return training.harmonisation.plan.layout.groups
+    return {name: patients.modalities for name, patients in cohort.sites.items()}
 
 
 def planned(study: StudyFile, cohort: Cohort) -> tuple[Training, Policy, NoisePlanned | None]:
@@ -219,6 +242,7 @@ def _training(study: StudyFile, columns: int, cohort: Cohort | None) -> Training
         groups=groups,
         late=late,
         subgroups=subgroups_of(study),
+        harmonisation=None if cohort is None else harmonisation_of(study, features or (), cohort.sites),
         private=None if study.privacy is None else study.privacy.terms(rounds, features),
     )
 

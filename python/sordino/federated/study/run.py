@@ -20,9 +20,11 @@ from sordino.course.arrays import Arrays
 from sordino.course.follow import Aborted, Event, Halted, Summed, follow
 from sordino.errors import RoundAborted
 from sordino.federated.fusion.late import bases_of
+from sordino.federated.site import Site
 from sordino.federated.study.directory import Checkpoint, RunDirectory
 from sordino.federated.study.families.late import late_file
 from sordino.federated.study.families.stored import ScalerValues, StoredModel
+from sordino.federated.study.harmonise_file import SiteEffects, StoredHarmonisation
 from sordino.federated.study.model_file import ModelFile
 from sordino.federated.study.prepared import Prepared
 from sordino.federated.study.results import metrics, repeat_results, without_nan
@@ -100,7 +102,7 @@ class _Run:
                 self._prepared.policy,
                 self._prepared.study.site_names,
                 directory=self._directory.session,
-                groups=self._prepared.modalities,
+                groups=self._prepared.groups,
                 schemas=self._prepared.cohort.schemas,
                 guard=None if self._spending is None else self._spending.guard,
             ) as aggregator:
@@ -131,12 +133,16 @@ class _Run:
         self._directory.write_json("sites.json", {**heading, **told, **shared(study, done.reports)})
         for name, own in told["sites"].items():
             report = {**heading, "site": name, **own, "own_performance": done.reports[name]}
-            self._directory.write_report(name, report)
+            self._directory.write_own(name, "report.json", report)
 
     def _train(self, aggregator: Aggregator) -> None:
         study, start = self._prepared.study, self._checkpoint
         sites = {
-            name: replace(site, memory=self._directory.memory(name, start.repeat))
+            name: replace(
+                site,
+                memory=self._directory.memory(name, start.repeat),
+                effects=self._directory.memory(name, start.repeat, "effects"),
+            )
             for name, site in self._prepared.sites(start.repeat).items()
         }
         state = follow(
@@ -151,9 +157,10 @@ class _Run:
             keep=self._compares,
             notify=self._note,
         )
-        results = repeat_results(
-            self._prepared.training, sites, state, pooled=study.simulation.compare_pooled
-        )
+        training = self._prepared.training
+        self._keep_effects(sites, state)
+        sites = {name: training.harmonised(site, state) for name, site in sites.items()}
+        results = repeat_results(training, sites, state, pooled=study.simulation.compare_pooled)
         model = start.model or msgspec.json.encode(_model(self._prepared, state))
         self._checkpoint = msgspec.structs.replace(
             self._checkpoint,
@@ -164,13 +171,22 @@ class _Run:
             reports={
                 name: [
                     *start.reports.get(name, []),
-                    without_nan(own_performance(self._prepared.training, site, state)),
+                    without_nan(own_performance(training, site, state)),
                 ]
                 for name, site in sites.items()
             },
             model=model,
         )
         self._directory.save(self._checkpoint)
+
+    def _keep_effects(self, sites: Mapping[str, Site], state: Arrays) -> None:
+        """What each site needs to harmonise new patients for the model that is kept, the first repeat's."""
+        combat = self._prepared.training.harmonisation
+        if combat is None or self._checkpoint.repeat:
+            return
+        for name, site in sites.items():
+            own = SiteEffects.made(combat, site, state)
+            self._directory.write_own(name, "effects.json", own)
 
     def _losses(self, kind: str, number: int) -> Mapping[str, Step]:
         return self._prepared.study.losses(number) if kind == self._prepared.training.trainer.kind else {}
@@ -260,7 +276,7 @@ def _equals_plain_sum(prepared: Prepared, event: Summed) -> bool:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PlainSumWarning)  # the study asked for the comparison
-        plain = PlainAggregator(prepared.policy, prepared.study.site_names, groups=prepared.modalities)
+        plain = PlainAggregator(prepared.policy, prepared.study.site_names, groups=prepared.groups)
     total = plain.aggregate(
         event.turn.stage.kind, event.body, {name: given(name) for name in event.total.survivors}
     )
@@ -281,6 +297,7 @@ def _heading(prepared: Prepared) -> dict[str, Any]:
 def _model(prepared: Prepared, state: Arrays) -> StoredModel:
     study, late = prepared.study, prepared.training.late
     features = state if late is None else bases_of(state)
+    combat, table = prepared.training.harmonisation, study.harmonise
     scaler = None
     if "scale" in features:
         scaler = ScalerValues(features["mean"].tolist(), features["scale"].tolist())
@@ -290,6 +307,7 @@ def _model(prepared: Prepared, state: Arrays) -> StoredModel:
         "features": list(prepared.cohort.schema.features),
         "scaler": scaler,
         "fill": features["fill"].tolist() if "fill" in features else None,
+        "harmonisation": StoredHarmonisation.made(combat, table, state) if combat and table else None,
         "modalities": {name: list(columns) for name, columns in prepared.cohort.modalities.items()},
         "rounds": study.training.rounds,
         "schema": prepared.cohort.schema.digest.hex(),

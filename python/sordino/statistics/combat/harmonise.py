@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sordino.aggregation.base import Aggregate, Aggregator, Step
-from sordino.aggregation.masked import MaskedAggregator
-from sordino.aggregation.plain import PlainAggregator, PlainSumWarning
 from sordino.course.arrays import Arrays
 from sordino.course.follow import Event, Summed, course, follow
+from sordino.course.simulated import summing
 from sordino.course.terms import PrivateTerms
 from sordino.errors import InvalidArgument, PolicyError
 from sordino.models.model import Matrix
@@ -139,7 +138,7 @@ def harmonise(
         private=private,
         policy_terms=policy_terms,
     )
-    _check_missing(rows, plan, discloses_patients=discloses_patients)
+    check_missing(rows, plan, discloses_patients=discloses_patients)
     kinds = [stage.kind for stage in plan.stages()]
     if unknown := sorted(set(lose or {}) - set(kinds)):
         raise InvalidArgument(f"lose names the sum {unknown[0]!r}, the sums are {kinds}")
@@ -209,7 +208,8 @@ def _rows(
     return rows, coded
 
 
-def _check_missing(rows: Mapping[str, BatchRows], plan: CombatPlan, *, discloses_patients: bool) -> None:
+def check_missing(rows: Mapping[str, BatchRows], plan: CombatPlan, *, discloses_patients: bool) -> None:
+    """Raise `PolicyError` or `InvalidArgument` for missing values that the sums cannot have or hide."""
     for name, one in rows.items():
         if not np.isnan(one.features).any():
             continue
@@ -255,22 +255,16 @@ def _warn(layout: Layout, effects: Mapping[str, Effects]) -> None:
                 )
 
 
-def _sums(
-    kind: object, plan: CombatPlan, across_rounds: AcrossRounds, directory: Path | None
-) -> MaskedAggregator | PlainAggregator:
+def _sums(kind: object, plan: CombatPlan, across_rounds: AcrossRounds, directory: Path | None) -> Aggregator:
     if kind not in ("masked", "plain"):
         raise InvalidArgument(f'aggregator must be "masked", "plain" or an Aggregator, got {kind!r}')
     names = tuple(plan.held)
-    if plan.private is not None:
-        if kind == "plain":
-            raise InvalidArgument("a private harmonisation needs masked sums: plain ones have no noise")
-        planned = plan.planned()
-        return MaskedAggregator(
-            planned.policy, names, directory=directory, guard=lambda _: BudgetGuard(planned.budget)
-        )
-    policy, groups = plan.policy(across_rounds), plan.layout.groups
-    if kind == "masked":
-        return MaskedAggregator(policy, names, directory=directory, groups=groups)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PlainSumWarning)  # it was asked for by name
-        return PlainAggregator(policy, names, groups=groups)
+    if plan.private is None:
+        policy, groups = plan.policy(across_rounds), plan.layout.groups
+        return summing(kind, policy, names, groups=groups, directory=directory)
+    if kind == "plain":
+        raise InvalidArgument("a private harmonisation needs masked sums: plain ones have no noise")
+    planned = plan.planned()
+    return summing(
+        kind, planned.policy, names, directory=directory, guard=lambda _: BudgetGuard(planned.budget)
+    )

@@ -45,8 +45,8 @@ def test_study_goes_on_where_sites_lack_a_modality(tmp_path, how):
         tmp_path, ("east", "isle", "rim"), how=how, more=GENES + "[simulation]\ncompare_plain = true"
     )
     prepared = prepare(path)
-    assert prepared.modalities["north"] == {"genes"}
-    assert prepared.modalities["east"] == frozenset()
+    assert prepared.groups["north"] == {"genes"}
+    assert prepared.groups["east"] == frozenset()
     assert len(set(prepared.cohort.schemas.values())) == 1
     run_study(prepared, tmp_path / "out")
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())

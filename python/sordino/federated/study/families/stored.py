@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from sordino.errors import ConfigError
 from sordino.federated.fusion.missing import filled
+from sordino.federated.study.harmonise_file import SiteEffects, StoredHarmonisation
 from sordino.federated.study.table import SHOWN, Table
 from sordino.models.model import Matrix
 from sordino.statistics.scaling import standardised
@@ -30,6 +31,7 @@ class StoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     id       column that tells patients apart
     fill     what stands for a missing value of each feature; None where none may be missing
     modalities   by name, features of which a file may lack all
+    harmonisation   what takes the batches' effects out of the features, before all else
     schema   hash of feature names, order, types and target coding, which all sites agreed on
     policy   hash of the terms under which its sums were made
     """
@@ -42,6 +44,7 @@ class StoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     scaler: ScalerValues | None
     fill: list[float] | None = None
     modalities: dict[str, list[str]] = {}
+    harmonisation: StoredHarmonisation | None = None
     rounds: int
     schema: Hex
     policy: Hex
@@ -70,11 +73,13 @@ class StoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
             known["fill"] = np.array(self.fill)
         return self.predicted(standardised(filled(features, known), known))
 
-    def score(self, table: Table) -> list[tuple[Any, ...]]:
+    def score(self, table: Table, site: SiteEffects | None = None) -> list[tuple[Any, ...]]:
         """The id of every patient, or the line of the file without an id column, and its predictions.
 
         Columns may stand in any order and others beside them. Raises `ConfigError` with every column that is
-        missing and every cell that is no number.
+        missing and every cell that is no number, and for a batch that is not known.
+
+        site   where the model harmonises, what the site of these patients kept of its batches
         """
         blocks = [block for block in self.modalities.values() if not set(block) & set(table.header)]
         lacked = {name for block in blocks for name in block}
@@ -86,6 +91,10 @@ class StoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
         features = table.numbers(self.features, faults, gaps=() if self.fill is None else self.features)
         if faults:
             raise ConfigError("\n".join(faults))
+        if self.harmonisation is not None:
+            features = self.harmonisation.adjusted(table, features, self.features, site)
+        elif site is not None:
+            raise ConfigError("the model does not harmonise, so it needs no site")
         ids = table.column(self.id) if self.id in table.header else [str(line) for line in table.lines]
         return [(name, *row) for name, row in zip(ids, self.predict(features).tolist(), strict=True)]
 
@@ -101,4 +110,4 @@ class StoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
         for key, length in lengths.items():
             if length != len(self.features):
                 return f"{len(self.features)} features, but {length} numbers in {key!r}"
-        return None
+        return None if self.harmonisation is None else self.harmonisation.fault(len(self.features))

@@ -1,4 +1,8 @@
-"""The Brier score of predicted survival, weighted for censoring, by one secure sum (Graf et al. 1999)."""
+"""The Brier score of predicted survival, weighted for censoring, by one secure sum (Graf et al. 1999).
+
+Who is censored between two cuts was alive at the first of them, and counts so: censored after the cut, not at
+it. Else a late score, where many are censored at a time, would be about a handful with huge weights.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,10 @@ _HEAVIEST = 128.0
 
 
 def still_followed(deaths: Vector, censored: Vector, never: float, beyond: float) -> Vector:
-    """Kaplan-Meier's chance not to be censored up to each cut, from counts there, shape (cuts,)."""
+    """Kaplan-Meier's chance not to be censored up to each cut, from counts there, shape (cuts,).
+
+    `censored` are those between a cut and the next, who are still followed at the cut.
+    """
     leaving = deaths + censored
     leaving[-1] += beyond
     there = at_risk(leaving) - deaths
@@ -28,7 +35,7 @@ def still_followed(deaths: Vector, censored: Vector, never: float, beyond: float
     dropped[-1] += beyond
     steps = 1.0 - np.divide(dropped, there, out=np.zeros_like(there), where=there > 0.0)
     start = 1.0 - never / (never + leaving.sum())
-    return np.asarray(start * np.cumprod(steps))
+    return np.asarray(start * np.append(1.0, np.cumprod(steps)[:-1]))
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ class Brier:
         weights = 1.0 / np.maximum(followed, 1.0 / _HEAVIEST)
         places = np.arange(told)
         died = seen[:, np.newaxis] & (slots[:, np.newaxis] <= places)
-        alive = slots[:, np.newaxis] > places
+        alive = (slots[:, np.newaxis] > places) | (~seen[:, np.newaxis] & (slots[:, np.newaxis] == places))
         squares = survival**2 * died * weights[slots][:, np.newaxis]
         squares += (1.0 - survival) ** 2 * alive * weights[:told]
         sums = np.zeros(self.most)
@@ -83,7 +90,7 @@ class Brier:
 
 
 def told_cuts(followed: Vector) -> int:
-    """How many cuts, from the first, the score is told at: after the last nobody is known to live."""
+    """How many cuts, from the first, the score is told at: after the last nothing is known."""
     return int(np.sum(followed[:-1] * _HEAVIEST >= 1.0))
 
 

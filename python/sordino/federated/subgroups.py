@@ -51,14 +51,9 @@ class Subgroups:
         """The partition and the cell, in the order of a site's `test_groups`."""
         return tuple((name, cell) for name, cells in self.partitions for cell in cells)
 
-    def told(self, sizes: Vector, holders: Vector | None = None) -> Vector:
-        """1.0 for each cell that may be told with these sizes, else 0.0.
-
-        holders   at how many sites each cell has patients; None where noise hides it
-        """
+    def told(self, sizes: Vector, holders: Vector) -> Vector:
+        """1.0 for each cell that may be told with these patients, at so many sites, else 0.0."""
         parts, start = [], 0
-        if holders is None:
-            holders = np.full(len(sizes), np.inf)
         for _, cells in self.partitions:
             own = slice(start, start + len(cells))
             parts.append(self._told(sizes[own], holders[own]))

@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 
 from hospitals import hospitals, masked
+from sordino.aggregation.base import Aggregate
+from sordino.course.answer import Answering
 from sordino.course.follow import follow
 from sordino.errors import InvalidArgument
+from sordino.federated.private.evaluation import PrivateEvaluation
+from sordino.federated.private.subgroups import PrivateSubgroups
 from sordino.federated.study.results import repeat_results
 from sordino.federated.subgroups import OTHER, SubgroupEvaluation, Subgroups, membership
 from sordino.federated.training import Training
+from sordino.models.logistic import Logistic
+from sordino.protocol.policy import EVERYONE
 
 CELLS = Subgroups((("sex", ("f", "m", OTHER)), ("age", ("old", OTHER))), minimum=8)
 TRAINING = Training(columns=3, sites=4, max_patients=100, rounds=3, bins=20, subgroups=CELLS)
@@ -74,7 +80,7 @@ def test_metrics_of_a_cell_are_those_of_its_patients_alone():
     ],
 )
 def test_small_cells_are_withheld_and_so_is_what_would_give_them_away(sizes, told):
-    found = CELLS.told(np.array([*sizes, 50, 50], dtype=float))
+    found = CELLS.told(np.array([*sizes, 50, 50], dtype=float), np.full(5, 4.0))
     np.testing.assert_array_equal(found[:3], told)
     hidden = sum(size for size, one in zip(sizes, found, strict=False) if not one)
     assert hidden == 0 or hidden >= CELLS.minimum
@@ -95,6 +101,17 @@ def test_cells_at_few_sites_are_withheld_with_a_cell_that_is_at_more(sizes, hold
     others = [50.0, 50.0]
     found = CELLS.told(np.array([*sizes, *others], dtype=float), np.array([*holders, 4.0, 4.0]))
     np.testing.assert_array_equal(found[:3], told)
+
+
+def test_with_noise_every_cell_that_is_large_enough_is_told():
+    answering = Answering("patient", 4, 100, {})
+    stage = PrivateSubgroups(CELLS, PrivateEvaluation(Logistic(3), answering, bins=1))
+    # Noise alone makes a few patients of a cell that nobody is in, and hides no others with it.
+    counts = np.array([20.0, 20.0, 15.0, 10.0, 2.5, 1.0, 30.0, 30.0, -4.0, 2.0])
+    total = Aggregate(1, {"counts": counts}, {EVERYONE: 65.0}, np.zeros(0, np.int64), ("north",), noise=9.0)
+    found = stage.advance({}, total)
+    np.testing.assert_array_equal(found["subgroup_told"], [1, 1, 0, 1, 0])
+    assert "2.positives" not in found
 
 
 def test_figures_of_the_only_site_of_a_cell_stay_there():

@@ -53,7 +53,9 @@ class PrivateSubgroups:
         counts = np.split(total.sums["counts"], self.subgroups.cells)
         deviation = count_deviation(self.evaluation.answering, self, total)
         sizes = np.array([part.sum() for part in counts])
-        found = {**state, "subgroup_sizes": sizes, "subgroup_told": self.subgroups.told(sizes)}
+        # Noise stands for the rule of small cells: a difference has it too.
+        told = (sizes >= self.subgroups.minimum).astype(np.float64)
+        found = {**state, "subgroup_sizes": sizes, "subgroup_told": told}
         for cell in np.flatnonzero(found["subgroup_told"]):
             positives, negatives = np.split(counts[cell], 2)
             found |= {f"{cell}.positives": positives, f"{cell}.negatives": negatives}

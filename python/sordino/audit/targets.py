@@ -165,6 +165,11 @@ def _check(prepared: Prepared) -> None:
             "an audit simulates complete rows only: leave features with missing values and modalities out "
             "of a copy of the study"
         )
+    if prepared.training.harmonisation is not None:
+        raise ConfigError(
+            "an audit trains on rows as they are: leave [harmonise] out of a copy of the study, or harmonise "
+            "its files"
+        )
     if study.model.outcome.headline != "auc":
         raise ConfigError(
             "the attacks are on models of two classes, and this study predicts something else "

@@ -61,6 +61,16 @@ path = "west.csv"
 # l2 = 0.01                  # its penalty
 # seed = 0                   # of the folds
 
+# ComBat: scanners shift and stretch features; take that out before training.
+# [harmonise]
+# batch = "site"             # or the column with the scanner of each patient
+# covariates = []            # columns of what must not be taken out: ["age", "sex"]
+# levels = {}                # their labels, where they are no numbers: { sex = ["f", "m"] }
+# variant = "parametric"     # or "location": variances as they are, or "no_eb": no empirical Bayes
+# reference = "scanner A"    # the batch that the others are made like
+# discloses_reference = false  # a reference at one site alone: everybody learns its means and variances
+# discloses_patients = false # missing values beside covariates: sums may show a patient's covariates
+
 [model]
 type = "logistic"            # or "cox", "mlp" (a perceptron); "linear", "mlp_number" for numbers
 # l2 = 0.01                  # penalty (l2 / 2) ||coefficients||^2 on the mean loss

@@ -184,6 +184,7 @@ def tables() -> dict[str, dict[str, object]]:
         "test": file.HeldOutTable,
         "modalities": file.ModalityTable,
         "fusion": file.FusionTable,
+        "harmonise": file.HarmoniseTable,
         "subgroups": file.SubgroupTable,
         "policy": file.PolicyTable,
         "privacy": PrivacyTable,

@@ -96,7 +96,9 @@ def describe(
         private=private,
     )
     if private is not None:
-        survey.check_size(largest)  # a row of all numbers for each patient
+        survey.check_size(
+            survey.max_patients
+        )  # a row of all numbers for each; the public bound tells nothing
     if unknown := sorted(set(lose or {}) - {stage.kind for stage in survey.stages()}):
         kinds = [stage.kind for stage in survey.stages()]
         raise InvalidArgument(f"lose names the sum {unknown[0]!r}, the sums are {kinds}")

@@ -25,7 +25,7 @@ from sordino.protocol.policy import Question
 from sordino.survival.curves import SurvivalCurves
 from sordino.survival.grid import checked_cuts
 from sordino.survival.rows import SurvivalRows
-from sordino.survival.sums import bound_of, columns_of
+from sordino.survival.sums import columns_of
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ def noised_curves(
     cuts: Sequence[float],
     private: PrivateTerms,
     *,
+    max_patients: int,
     groups: tuple[str, ...] = ("all",),
-    max_patients: int | None = None,
     directory: Path | None = None,
     lose: Schedule = nobody_is_lost,
 ) -> NoisedCurves:
@@ -119,6 +119,8 @@ def noised_curves(
 
     cuts        of the time grid, public knowledge: increasing times
     private     unit, epsilon, delta and spare rounds of this sum
+    max_patients   public bound on the patients of a site; those beyond it only saturate its counts, since
+                a bound that follows the rows, or a refusal, would tell of them
     directory   where the simulated sites keep their keys and journals, so that budgets outlive this call
     The rest is as in `sordino.survival.curves.survival_curves`.
 
@@ -129,7 +131,9 @@ def noised_curves(
     times = checked_cuts(cuts)
     if not groups:
         raise InvalidArgument("curves need one group at least")
-    most = bound_of(sites, max_patients)
+    if max_patients < 1:
+        raise InvalidArgument(f"max_patients must be 1 at least, got {max_patients}")
+    most = max_patients
 
     def stage(answering: Answering) -> NoisedCounts:
         return NoisedCounts(len(groups), len(times), answering)

@@ -30,6 +30,9 @@ VARIANTS = [
 ]
 
 
+MOST = 64
+
+
 def assert_near(ours, theirs, tolerance=1e-8):
     """Within `tolerance` of each feature's spread, where both are numbers."""
     np.testing.assert_array_equal(np.isnan(ours), np.isnan(theirs))
@@ -445,7 +448,7 @@ def test_noised_sums_give_a_centre_and_a_spread_and_keep_to_their_cost(public):
     mean, spread = rows.mean(axis=0), rows.std(axis=0)
     ranges = tuple(zip(mean - 5.0 * spread, mean + 4.0 * spread, strict=True)) if public else None
     private = PrivateTerms("patient", 20.0, 1e-5, ranges=ranges)
-    done = harmonise(features, private=private, empirical_bayes=False)
+    done = harmonise(features, private=private, empirical_bayes=False, max_patients=MOST)
     assert 19.0 < done.privacy.epsilon <= 20.0
     assert len(done.sums) == 3 - public
     assert all(total.noise > 0.0 for total in done.sums.values())
@@ -460,25 +463,35 @@ def test_noised_sums_give_a_centre_and_a_spread_and_keep_to_their_cost(public):
     assert np.all(np.abs(state["centre"] - mean)[near] < 0.5 * spread[near])
 
 
+def test_noise_needs_a_bound_on_patients_that_does_not_follow_the_rows():
+    features, _ = hospitals()
+    with pytest.raises(InvalidArgument, match="needs max_patients: a bound from the rows tells of them"):
+        harmonise(features, private=PrivateTerms("patient", 20.0, 1e-5))
+
+
 def test_what_noise_cannot_hide_is_refused():
     features, covariates = hospitals()
     private = PrivateTerms("patient", 4.0, 1e-5)
     with pytest.raises(PolicyError, match="unit 'site' drowns"):
-        harmonise(features, private=PrivateTerms("site", 4.0, 1e-5))
+        harmonise(features, private=PrivateTerms("site", 4.0, 1e-5), max_patients=MOST)
     with pytest.raises(InvalidArgument, match="ranges must be"):
-        harmonise(features, private=PrivateTerms("patient", 4.0, 1e-5, ranges=((0.0, 1.0),)))
+        harmonise(
+            features, private=PrivateTerms("patient", 4.0, 1e-5, ranges=((0.0, 1.0),)), max_patients=MOST
+        )
     with pytest.raises(PolicyError, match="covariates cannot be preserved with noise"):
-        harmonise(features, covariates=covariates, private=private)
+        harmonise(features, covariates=covariates, private=private, max_patients=MOST)
     with pytest.raises(PolicyError, match="reference batch has too few"):
-        harmonise(features, reference="s1", discloses_reference=True, private=private)
+        harmonise(features, reference="s1", discloses_reference=True, private=private, max_patients=MOST)
     with pytest.raises(InvalidArgument, match="masked"):
-        harmonise(features, private=PrivateTerms("patient", 20.0, 1e-5), aggregator="plain")
+        harmonise(
+            features, private=PrivateTerms("patient", 20.0, 1e-5), aggregator="plain", max_patients=MOST
+        )
     many = {site: np.tile(rows, 40) for site, rows in features.items()}
     with pytest.raises(TargetUnreachable, match="drowns the scales of 240 features"):
-        harmonise(many, private=private)
+        harmonise(many, private=private, max_patients=MOST)
     features["s1"][0, 0] = np.nan
     with pytest.raises(InvalidArgument, match="impute"):
-        harmonise(features, private=private)
+        harmonise(features, private=private, max_patients=MOST)
 
 
 def test_every_sum_is_charged_in_every_journal_and_the_budget_outlives_the_call(tmp_path):
@@ -494,16 +507,18 @@ def test_every_sum_is_charged_in_every_journal_and_the_budget_outlives_the_call(
             held, 3
         )
         assert 3.9 < done.privacy.epsilon <= 4.0
-    harmonise(features, private=private, directory=tmp_path)
+    harmonise(features, private=private, directory=tmp_path, max_patients=MOST)
     with pytest.raises(RoundAborted, match="budget"):
-        harmonise(features, private=private, directory=tmp_path)
+        harmonise(features, private=private, directory=tmp_path, max_patients=MOST)
 
 
 @pytest.mark.parametrize("step", ["upload", "confirm", "unmask"])
 @pytest.mark.parametrize("kind", ["magnitudes", "private_means", "spreads"])
 def test_noised_sums_outlive_a_lost_site(kind, step):
     features, _ = hospitals(patients=30)
-    done = harmonise(features, private=PrivateTerms("patient", 8.0, 1e-5), lose={kind: {"s1": step}})
+    done = harmonise(
+        features, private=PrivateTerms("patient", 8.0, 1e-5), lose={kind: {"s1": step}}, max_patients=MOST
+    )
     assert ("s1" in done.sums[kind].survivors) == (step != "upload")
     assert np.isfinite(stacked(done.adjusted)).all()
 

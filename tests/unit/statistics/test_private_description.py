@@ -214,7 +214,7 @@ def test_ranges_that_are_none_are_refused(ranges):
 
 
 def test_rows_that_are_too_large_are_refused_before_anything_runs():
-    with pytest.raises(PolicyError, match="for each of 400 patients"):
+    with pytest.raises(PolicyError, match="for each of 512 patients"):
         describe(frames(), private=terms("patient"), max_lanes=100_000)
 
 

@@ -20,7 +20,7 @@ def test_noised_curve_is_as_far_off_as_it_says_and_costs_no_more(unit):
     epsilon = 60.0 if unit == "site" else 2.0
     terms = PrivateTerms(unit, epsilon=epsilon, delta=1e-5)
     exact = survival_curves(sites, grid=CUTS, aggregator="plain")
-    noised = noised_curves(sites, CUTS, terms)
+    noised = noised_curves(sites, CUTS, terms, max_patients=512)
     assert noised.guarantee.epsilon <= epsilon
     off = noised.deaths - exact.deaths
     assert np.any(off != 0.0)
@@ -35,7 +35,7 @@ def test_noised_curve_is_as_far_off_as_it_says_and_costs_no_more(unit):
 
 def test_deviation_of_the_noise_on_a_curve_is_that_of_many_draws():
     sites = at_sites(*made(patients=2000))
-    curves = noised_curves(sites, CUTS, PrivateTerms("patient", epsilon=4.0, delta=1e-5))
+    curves = noised_curves(sites, CUTS, PrivateTerms("patient", epsilon=4.0, delta=1e-5), max_patients=512)
     exact = survival_curves(sites, grid=CUTS, aggregator="plain")
     random, draws = np.random.default_rng(0), []
     for _ in range(4000):
@@ -52,12 +52,21 @@ def test_deviation_of_the_noise_on_a_curve_is_that_of_many_draws():
 
 def test_budget_refuses_a_second_curve_of_the_same_data(tmp_path):
     sites, terms = at_sites(*made()), PrivateTerms("patient", epsilon=1.0, delta=1e-5)
-    noised_curves(sites, CUTS, terms, directory=tmp_path)
+    noised_curves(sites, CUTS, terms, max_patients=512, directory=tmp_path)
     with pytest.raises(RoundAborted, match="budget"):
-        noised_curves(sites, CUTS, terms, directory=tmp_path)
+        noised_curves(sites, CUTS, terms, max_patients=512, directory=tmp_path)
 
 
 def test_grid_that_is_none_is_refused():
     terms = PrivateTerms("patient", epsilon=1.0, delta=1e-5)
     with pytest.raises(InvalidArgument, match="increase"):
-        noised_curves(at_sites(*made()), [2.0, 1.0], terms)
+        noised_curves(at_sites(*made()), [2.0, 1.0], terms, max_patients=512)
+
+
+def test_bound_on_patients_does_not_follow_the_rows():
+    sites, terms = at_sites(*made()), PrivateTerms("patient", epsilon=4.0, delta=1e-5)
+    with pytest.raises(TypeError, match="max_patients"):
+        noised_curves(sites, CUTS, terms)
+    # Fewer than a site has: a refusal would tell that.
+    curves = noised_curves(sites, CUTS, terms, max_patients=16)
+    assert np.isfinite(curves.survival()).all()

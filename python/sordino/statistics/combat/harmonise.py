@@ -114,7 +114,8 @@ def harmonise(
     aggregator     "masked", "plain" for sums in the clear, for comparison, or one whose policy plans the
                    questions of `CombatPlan`, with its lane groups
     across_rounds  "freeze" or "accept", see `sordino.protocol.policy.Policy`
-    max_patients   public bound on the patients of a site; None for the next power of two above the largest
+    max_patients   public bound on the patients of a site; None for the next power of two above the largest,
+                   which tells of the rows and so does not go with noise
     discloses_patients   whether values may be missing beside covariates: features that differ in a single
                    patient then show that patient's covariates
     private        noise the sums at this cost; without covariates and reference, see docs/combat.md
@@ -127,6 +128,10 @@ def harmonise(
     and `RoundAborted` where too few sites survive.
     """
     rows, coded = _rows(sites, batch, covariates, levels, columns)
+    if max_patients is None and private is not None:
+        raise InvalidArgument(
+            "a private harmonisation needs max_patients: a bound from the rows tells of them"
+        )
     largest = max(len(one.features) for one in rows.values())
     plan = CombatPlan(
         columns=next(iter(rows.values())).columns,

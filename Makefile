@@ -7,6 +7,7 @@
 # make crash    a study under a budget, killed 250 times; a part of make long
 # make check    linters, types, import contracts, C++ format and analysis, a build with warnings as errors
 # make consumer build the C++ library without Python, install it under build/, and use it from another project
+# make nvflare-demo  a server and five clients of NVFlare on this machine, one of which is killed
 # make wheel    build, repair, install and try the wheel with every Python of PYTHONS that is here
 # make bench    every script of bench/ beside its peers, in .venv-bench; ONLY="masking shamir" runs these two
 # make engines  the tests of the adapters, in .venv-engines with Flower, NVFlare and TenSEAL
@@ -45,7 +46,8 @@ listed = $(bin)/python -c "import tomllib; p = tomllib.load(open('pyproject.toml
 configure = $(bin)/cmake -S $(if $(3),$(3),.) -B $(1) -G Ninja --log-level=WARNING \
   -DCMAKE_MAKE_PROGRAM=$(abspath $(bin))/ninja $(2)
 
-.PHONY: audit-demo demo test statistics long crash check consumer bench engines flower-demo wheel format clean .venv
+.PHONY: audit-demo demo test statistics long crash check consumer bench engines flower-demo nvflare-demo wheel format \
+  clean .venv
 
 .venv: .venv/.base
 
@@ -153,6 +155,9 @@ engines: .venv-engines/.sordino
 
 flower-demo: .venv-engines/.sordino
 	.venv-engines/bin/python -u examples/flower-app/demo.py $(if $(DATA),--data $(DATA))
+
+nvflare-demo: .venv-engines/.sordino
+	cd examples/nvflare-job && ../../.venv-engines/bin/python -u demo.py
 
 # Engines pin what sordino leaves open, which also tries it at the lower end of its ranges.
 .venv-engines/.engines: .venv/.tools

@@ -23,6 +23,7 @@ from sordino.adapters.named import Floats, Sent, check_model, mean_of, pack_sent
 from sordino.adapters.nvflare.envelope import TASK, open_reply, seal_request
 from sordino.adapters.session import Node, Session, read, save
 from sordino.errors import PolicyError, StateError
+from sordino.files.durable import write_durably
 from sordino.protocol.coordinator import Request
 from sordino.protocol.journal import Reply
 from sordino.protocol.keys import Roster
@@ -186,7 +187,7 @@ class SecureFedAvg(ModelController):  # type: ignore[misc]
                 "delta": guarantee.delta,
                 "unit": guarantee.unit,
             }
-        (folder / "rounds.json").write_text(json.dumps(report, indent=1))
+        write_durably(folder / "rounds.json", json.dumps(report, indent=1).encode())
 
 
 def pack_policy(policy: Policy) -> str:

@@ -78,7 +78,7 @@ class SecureFedAvgRecipe(Recipe):  # type: ignore[misc]
                 directory=directory,
             )
         )
-        job.to_server({"task_request_interval": _REQUEST_SECONDS})
+        job.to_server({"server": {"task_request_interval": _REQUEST_SECONDS}})
         job.to_clients(SecureExecutor(trainer or _runs(train_script, train_args)), tasks=[TASK])
         if train_script:
             job.to_clients(train_script)

@@ -1,0 +1,205 @@
+"""Five hospitals on this machine in NVFlare's PocEnv: a server and clients as processes, one of them killed.
+
+Everything is in a temporary folder and on 127.0.0.1; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import psutil
+from train import loss, trained
+
+from sordino.adapters.nvflare import plan_question
+from sordino.aggregation.base import Contribution
+from sordino.aggregation.plain import PlainAggregator
+from sordino.protocol.policy import Policy, plan_policy
+
+HERE = Path(__file__).parent
+NAMES = ("aachen", "bergen", "coimbra", "delft", "essen")
+ROUNDS = 3
+SECONDS = 240.0
+"""What takes longer has failed."""
+
+Rows = tuple[np.ndarray, np.ndarray]
+
+
+def main() -> None:
+    """Set up the hospitals, run the job while one of them is killed, and check what came out."""
+    from sklearn.datasets import load_breast_cancer
+
+    found = load_breast_cancer()
+    features = (found.data - found.data.mean(axis=0)) / found.data.std(axis=0)
+    parts = np.split(np.random.default_rng(7).permutation(len(found.target)), [80, 170, 290, 420])
+    rows = {n: (features[p], found.target[p].astype(float)) for n, p in zip(NAMES, parts, strict=True)}
+    with tempfile.TemporaryDirectory(prefix="sordino-nvflare-") as name:
+        folder = Path(name)
+        make_hospitals(folder, rows)
+        try:
+            report, model = run(folder)
+        finally:
+            end_all(folder)
+    check(rows, report, model)
+
+
+def make_hospitals(folder: Path, rows: Mapping[str, Rows]) -> None:
+    """Keys by `sordino keys new`, the roster pinned everywhere, each hospital's own rows."""
+    entries = []
+    for name, (features, target) in rows.items():
+        (folder / name).mkdir()
+        command = [Path(sys.executable).parent / "sordino", "keys", "new", name, "--out", folder / name]
+        entries.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        np.savez(folder / name / "rows.npz", features=features, target=target)
+        (folder / name / "site.toml").write_text(
+            f'name = "{name}"\nidentity = "{name}.key"\nroster = "../roster.toml"\njournal = "journal"\n'
+            f'dataset = "scans"\n[floor]\nacross_rounds = ["accept"]\n'
+        )
+    (folder / "roster.toml").write_text("\n".join(entries))
+    (folder / "bergen" / "slow").touch()
+
+
+def run(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
+    """Run the job in a PocEnv, and kill bergen's client while it trains for the second round."""
+    os.environ |= {
+        "HOME": str(folder),
+        "NVFLARE_POC_WORKSPACE": str(folder / "poc"),
+        "SORDINO_SITE": f"{folder}/{{client}}/site.toml",
+        "HOSPITALS": str(folder),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    from nvflare.recipe.poc_env import PocEnv
+
+    class AllThere(PocEnv):
+        """Submits the job when all clients have connected: NVFlare starts it when enough of them have."""
+
+        def _get_session_manager(self):
+            session = super()._get_session_manager()._get_session()
+            wait_for(lambda: len(session.get_connected_client_list()) == len(NAMES), "all clients")
+            session.close()
+            return super()._get_session_manager()
+
+    from sordino.adapters.nvflare import SecureFedAvgRecipe
+
+    recipe = SecureFedAvgRecipe(
+        policy=policy_of(),
+        roster=folder / "roster.toml",
+        model=first_model(),
+        num_rounds=ROUNDS,
+        train_script=str(HERE / "train.py"),
+        timeout=30.0,
+    )
+    killer = threading.Thread(target=kill, args=(folder, "bergen"), daemon=True)
+    killer.start()
+    environment, started = AllThere(clients=list(NAMES), num_clients=len(NAMES)), time.monotonic()
+    recipe.execute(environment)
+    # NVFlare itself calls the job finished when it has missed the killed client long enough.
+    wait_for(lambda: list((folder / "poc").rglob("rounds.json")), "the end of the job")
+    killer.join()
+    print(f"{time.monotonic() - started:.0f} s, processes started")
+    (report,) = (folder / "poc").rglob("rounds.json")
+    with np.load(report.with_name("model.npz")) as file:
+        return json.loads(report.read_text()), dict(file)
+
+
+def check(rows: Mapping[str, Rows], report: dict, model: Mapping[str, np.ndarray]) -> None:
+    """The model is that of plain sums over the survivors, and bergen is in none after it was killed."""
+    for done in report["rounds"]:
+        print(
+            f"round {done['number']}: {len(done['survivors'])} in the sum, without {done['dropped']}, "
+            f"{done['exchanges']} exchanges, {done['seconds']:.1f} s"
+        )
+    survivors = [done["survivors"] for done in report["rounds"] if not done["lost"]]
+    assert ["bergen" in names for names in survivors] == [True, False, False], survivors
+    expected = plain_model(rows, survivors)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(model[name], value)
+    print("the model is that of the plain sums over the survivors, bit for bit")
+    print(f"mean loss {report['metrics'][0]['loss']:.3f} -> {report['metrics'][-1]['loss']:.3f}")
+
+
+def policy_of() -> Policy:
+    """One question; one of the five hospitals may be missing."""
+    train = plan_question(
+        "train", first_model(), sites=len(NAMES), max_weight=1000, clip=16.0, metrics={"loss": 16.0}
+    )
+    return plan_policy(
+        study="demo", sites=len(NAMES), plan=[train], across_rounds="accept", rounds=10 * ROUNDS
+    )
+
+
+def first_model() -> dict[str, np.ndarray]:
+    """Thirty features."""
+    return {"coefficients": np.zeros(30, np.float32), "intercept": np.zeros(1, np.float32)}
+
+
+def plain_model(rows: Mapping[str, Rows], survivors: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
+    """The model by sums in the clear over these sites."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain = PlainAggregator(policy_of(), NAMES)
+    model = first_model()
+    for names in survivors:
+        given = {}
+        for name in names:
+            after = trained(*rows[name], model)
+            change = np.concatenate([after[key] - model[key] for key in model])
+            values = {"arrays": change, "loss": np.array([loss(*rows[name], model)])}
+            given[name] = Contribution(values, len(rows[name][1]))
+        mean = plain.aggregate("train", b"", {n: lambda _, c=c: c for n, c in given.items()}).mean("arrays")
+        model = {
+            "coefficients": (model["coefficients"] + mean[:30]).astype(np.float32),
+            "intercept": (model["intercept"] + mean[30:]).astype(np.float32),
+        }
+    return model
+
+
+# Processes -------------------------------------------------------------------------------------------
+
+
+def kill(folder: Path, name: str) -> None:
+    """Kill every process of a client by SIGKILL once it trains."""
+    wait_for((folder / name / "training").exists, f"{name} to train")
+    for process in processes(folder / "poc", f"/{name}"):
+        process.send_signal(signal.SIGKILL)
+    print(f"{name} was killed")
+
+
+def end_all(folder: Path) -> None:
+    """End what is still running of the processes that this run started, each by its id."""
+    for process in processes(folder / "poc"):
+        process.kill()
+        process.wait(10.0)
+
+
+def processes(workspace: Path, part: str = "") -> list[psutil.Process]:
+    """The processes whose command line names this run's own workspace, which no other process can know."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if any(word.startswith(str(workspace)) and part in word for word in words):
+            found.append(process)
+    return found
+
+
+def wait_for(ready: Callable[[], object], what: str) -> None:
+    """Look four times a second; `SystemExit` if it takes too long."""
+    until = time.monotonic() + SECONDS
+    while not ready():
+        if time.monotonic() > until:
+            raise SystemExit(f"waited {SECONDS:g} s for {what}")
+        time.sleep(0.25)
+
+
+if __name__ == "__main__":
+    main()

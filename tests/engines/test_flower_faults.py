@@ -217,7 +217,7 @@ def test_the_adapter_reads_no_clock_but_the_monotonic_one():
 
 
 def test_connections_that_break_lose_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("sordino.adapters.flower.session._POLL_SECONDS", 0.001)
+    monkeypatch.setattr("sordino.adapters.flower.line._POLL_SECONDS", 0.001)
     nodes = nodes_of(site_files(tmp_path))
 
     class Breaking(InProcessGrid):
@@ -247,7 +247,7 @@ def test_connections_that_break_lose_nothing(tmp_path, monkeypatch):
 
 
 def test_a_superlink_that_is_gone_ends_the_study_with_the_reason(tmp_path, monkeypatch):
-    monkeypatch.setattr("sordino.adapters.flower.session._POLL_SECONDS", 0.001)
+    monkeypatch.setattr("sordino.adapters.flower.line._POLL_SECONDS", 0.001)
     grid = InProcessGrid(nodes_of(site_files(tmp_path)).values())
 
     def gone(messages):

@@ -24,7 +24,8 @@ from flower_hospitals import (
 from flwr.app import Array, ArrayRecord, MetricRecord
 from flwr.serverapp.strategy import FedAvg
 
-from sordino.adapters.flower import made_with, plan_question, strategy
+from sordino.adapters import session
+from sordino.adapters.flower import made_with, plan_question
 from sordino.aggregation.ends import read_total
 from sordino.errors import RoundAborted
 from sordino.files.journal import FileJournal
@@ -71,7 +72,7 @@ def totals(monkeypatch):
     """The sums that the server read."""
     found = []
 
-    monkeypatch.setattr(strategy, "read_total", lambda *asked: found.append(read_total(*asked)) or found[-1])
+    monkeypatch.setattr(session, "read_total", lambda *asked: found.append(read_total(*asked)) or found[-1])
     return found
 
 

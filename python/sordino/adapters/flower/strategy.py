@@ -14,12 +14,11 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
 from sordino.adapters.flower.envelope import body_of
+from sordino.adapters.flower.line import GridLine
 from sordino.adapters.flower.means import check_mean
 from sordino.adapters.flower.records import array_blocks, mean_of
-from sordino.adapters.flower.session import Round, Session, read, save
-from sordino.aggregation.base import Aggregate
-from sordino.aggregation.ends import read_total
-from sordino.errors import InvalidArgument, PolicyError, RoundAborted, StateError
+from sordino.adapters.session import Round, Session, read, save
+from sordino.errors import InvalidArgument, PolicyError, StateError
 from sordino.files.settings import read_roster
 from sordino.privacy.accountant import Guarantee
 from sordino.protocol.keys import Roster
@@ -97,8 +96,9 @@ class SecureStrategy(Strategy):  # type: ignore[misc]
         Raises `RoundAborted` where `attempts` rounds in a row had no sum.
         """
         self._check_arrays(initial_arrays)
+        self._line = GridLine(grid, self._policy)
         self._session = Session(
-            grid,
+            self._line,
             self._roster,
             self._policy,
             answer_within=self._answer_within,
@@ -179,26 +179,11 @@ class SecureStrategy(Strategy):  # type: ignore[misc]
                 "the strategy asks different nodes differently, and one sum has one question"
             )
         kind = first.metadata.message_type
-        for _ in range(self._attempts - 1):
-            try:
-                result = self._session.sum(kind, first.content, nodes, timeout)
-                break
-            except RoundAborted as error:
-                _log.warning("a round was lost: %s", error)
-        else:
-            result = self._session.sum(kind, first.content, nodes, timeout)
-        total = read_total(self._policy, result)
-        aggregate = Aggregate(
-            round=result.round,
-            sums=total.sums,
-            weights=total.weights,
-            integers=total.integers,
-            survivors=result.survivors,
-            noise=total.noise,
-        )
+        self._line.records = first.content
+        total = self._session.aggregate(kind, body, timeout, nodes=nodes, attempts=self._attempts)
         content = mean_of(
-            result.question,
-            aggregate,
+            self._policy.question(kind),
+            total,
             first.content,
             array_key=self._strategy.arrayrecord_key,
             weighted_by=self._strategy.weighted_by_key,

@@ -11,10 +11,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -70,15 +70,40 @@ def make_hospitals(folder: Path, rows: Mapping[str, Rows]) -> None:
 
 
 def run(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
-    """Run the job in a PocEnv, and kill bergen's client while it trains for the second round."""
-    os.environ |= {
+    """Have a process submit the job, kill bergen's client while it trains for the second round, and wait."""
+    environment = {
+        **os.environ,
         "HOME": str(folder),
         "NVFLARE_POC_WORKSPACE": str(folder / "poc"),
         "SORDINO_SITE": f"{folder}/{{client}}/site.toml",
         "HOSPITALS": str(folder),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
+    started = time.monotonic()
+    with (folder / "submit.log").open("wb") as log:
+        command = [sys.executable, __file__, str(folder / "poc"), str(folder / "roster.toml")]
+        subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        wait_for((folder / "bergen" / "training").exists, "bergen to train")
+        for process in processes(folder / "poc", "/bergen"):
+            process.send_signal(signal.SIGKILL)
+        print("bergen was killed")
+        # NVFlare itself calls the job finished when it has missed the killed client long enough.
+        wait_for(lambda: list((folder / "poc").rglob("rounds.json")), "the end of the job")
+    except SystemExit:
+        print((folder / "submit.log").read_text()[-6000:])
+        raise
+    print(f"the job is done {time.monotonic() - started:.0f} s after its processes were started")
+    (report,) = (folder / "poc").rglob("rounds.json")
+    with np.load(report.with_name("model.npz")) as file:
+        return json.loads(report.read_text()), dict(file)
+
+
+def submit(roster: Path) -> None:
+    """Start NVFlare's server and clients, and submit the job."""
     from nvflare.recipe.poc_env import PocEnv
+
+    from sordino.adapters.nvflare import SecureFedAvgRecipe
 
     class AllThere(PocEnv):
         """Submits the job when all clients have connected: NVFlare starts it when enough of them have."""
@@ -89,27 +114,15 @@ def run(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
             session.close()
             return super()._get_session_manager()
 
-    from sordino.adapters.nvflare import SecureFedAvgRecipe
-
     recipe = SecureFedAvgRecipe(
         policy=policy_of(),
-        roster=folder / "roster.toml",
+        roster=roster,
         model=first_model(),
         num_rounds=ROUNDS,
         train_script=str(HERE / "train.py"),
         timeout=30.0,
     )
-    killer = threading.Thread(target=kill, args=(folder, "bergen"), daemon=True)
-    killer.start()
-    environment, started = AllThere(clients=list(NAMES), num_clients=len(NAMES)), time.monotonic()
-    recipe.execute(environment)
-    # NVFlare itself calls the job finished when it has missed the killed client long enough.
-    wait_for(lambda: list((folder / "poc").rglob("rounds.json")), "the end of the job")
-    killer.join()
-    print(f"{time.monotonic() - started:.0f} s, processes started")
-    (report,) = (folder / "poc").rglob("rounds.json")
-    with np.load(report.with_name("model.npz")) as file:
-        return json.loads(report.read_text()), dict(file)
+    recipe.execute(AllThere(clients=list(NAMES), num_clients=len(NAMES)))
 
 
 def check(rows: Mapping[str, Rows], report: dict, model: Mapping[str, np.ndarray]) -> None:
@@ -167,19 +180,13 @@ def plain_model(rows: Mapping[str, Rows], survivors: Sequence[Sequence[str]]) ->
 # Processes -------------------------------------------------------------------------------------------
 
 
-def kill(folder: Path, name: str) -> None:
-    """Kill every process of a client by SIGKILL once it trains."""
-    wait_for((folder / name / "training").exists, f"{name} to train")
-    for process in processes(folder / "poc", f"/{name}"):
-        process.send_signal(signal.SIGKILL)
-    print(f"{name} was killed")
-
-
 def end_all(folder: Path) -> None:
     """End what is still running of the processes that this run started, each by its id."""
-    for process in processes(folder / "poc"):
-        process.kill()
-        process.wait(10.0)
+    while found := processes(folder / "poc"):
+        for process in found:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(found, timeout=10.0)
 
 
 def processes(workspace: Path, part: str = "") -> list[psutil.Process]:
@@ -202,4 +209,7 @@ def wait_for(ready: Callable[[], object], what: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        submit(Path(sys.argv[2]))
+    else:
+        main()

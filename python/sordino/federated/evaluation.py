@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -80,3 +81,41 @@ def area_under_curve(positives: Vector, negatives: Vector) -> tuple[float, float
     below = np.cumsum(negatives) - negatives
     tied = 0.5 * float(positives @ negatives) / pairs
     return float(positives @ below) / pairs + tied, tied
+
+
+def bands(
+    positives: Vector, negatives: Vector, *, least: int, deviation: float = 0.0
+) -> list[dict[str, Any]]:
+    """Neighbouring bins put together until each band holds `least` patients; too few for one band: none.
+
+    deviation  of the noise on each count, which a band of b bins has sqrt(b) times, as `noise_deviation`
+
+    The bins themselves may be about single patients, and stay with whoever made the sums. The mean predicted
+    probability of a band is known to half a bin.
+    """
+    bins = len(positives)
+    everybody, middle = positives + negatives, (np.arange(bins) + 0.5) / bins
+    # Noised bins count as full only well above their noise.
+    enough, starts, held = max(float(least), 4.0 * deviation), [0], 0.0
+    for place in range(bins - 1):
+        held += float(everybody[place])
+        if held >= enough and float(everybody[place + 1 :].sum()) >= enough:
+            starts.append(place + 1)
+            held = 0.0
+    if everybody.sum() < enough:
+        return []
+    found = []
+    for first, end in zip(starts, [*starts[1:], bins], strict=True):
+        part = slice(first, end)
+        patients = float(everybody[part].sum())
+        found.append(
+            {
+                "from": first / bins,
+                "to": end / bins,
+                "patients": round(patients, 3),
+                "positives": round(float(positives[part].sum()), 3),
+                "mean_predicted": float(np.clip(everybody[part] @ middle[part] / patients, 0.0, 1.0)),
+                **({"noise_deviation": deviation * float(np.sqrt(end - first))} if deviation else {}),
+            }
+        )
+    return found

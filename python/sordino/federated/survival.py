@@ -7,8 +7,10 @@ censored.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sordino.aggregation.base import Aggregate, Contribution
 from sordino.course.arrays import Arrays
@@ -19,7 +21,8 @@ from sordino.models.model import Matrix, Model, Vector
 from sordino.protocol.policy import Question
 from sordino.statistics.scaling import standardised
 from sordino.survival.concordance import Concordance
-from sordino.survival.grid import EventQuantiles, Leaving
+from sordino.survival.curves import SurvivalCurves
+from sordino.survival.grid import EventQuantiles, Leaving, merged
 from sordino.survival.risk_sets import RiskSets
 from sordino.survival.rows import SurvivalRows
 
@@ -149,6 +152,50 @@ def time_grid(
         quantiles = OnSurvival(EventQuantiles(grid, sites, max_patients))
         return (quantiles, OnSurvival(Leaving(grid + tail, max_patients, least, covariates=covariates)))
     return (OnSurvival(Leaving(len(grid), max_patients, least, covariates=covariates)),)
+
+
+def curves_by_risk(scored: NDArray[np.float64], cuts: Vector, *, least: int) -> dict[str, Any]:
+    """Kaplan-Meier curves of the halves of lower and of higher predicted risk; empty for too few patients.
+
+    scored  counts of shape (2, times, risks), those with the event first, times as in `Concordance`
+
+    Each half has `least` patients, and at each time that is told so many of it leave, or none: cuts that
+    would show fewer are left out. Who is censored at a cut counts as censored before it.
+    """
+    everybody = scored.sum(axis=(0, 1))
+    half = int(np.abs(np.cumsum(everybody)[:-1] - 0.5 * everybody.sum()).argmin()) + 1
+    if min(everybody[:half].sum(), everybody[half:].sum()) < least:
+        return {}
+    halves = np.stack([scored[..., :half].sum(axis=2), scored[..., half:].sum(axis=2)], axis=1)
+    events, censored = halves[:, :, : len(cuts) + 1]
+    found = merged(events, censored, least)
+    if not len(found.kept):
+        return {}
+    leave = found.deaths + found.censored
+    leave[:, -1] += found.beyond
+    curves = SurvivalCurves(
+        groups=("lower predicted risk", "higher predicted risk"),
+        cuts=cuts[found.kept],
+        deaths=found.deaths,
+        at_risk=np.cumsum(leave[:, ::-1], axis=1)[:, ::-1],
+        beyond=found.beyond,
+    )
+    survival, (low, high) = curves.survival(), curves.band()
+    return {
+        "curves": [
+            {
+                "group": name,
+                "patients": round(float(halves[:, place].sum())),
+                "events": round(float(halves[0, place].sum())),
+                "times": curves.cuts.tolist(),
+                "at_risk": curves.at_risk[place].tolist(),
+                "survival": survival[place].tolist(),
+                "low": low[place].tolist(),
+                "high": high[place].tolist(),
+            }
+            for place, name in enumerate(curves.groups)
+        ]
+    }
 
 
 def _rows(

@@ -29,6 +29,7 @@ class Checkpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sums      sums made so far, and how many of them were compared with a plain one
     epsilons  of a private study, after each of them
     left_out  by site and kind of question, the sums that were made without it
+    seconds   by site, its own working time in those sums
     reports   each site's own performance in the finished repeats, which is for that site
     """
 
@@ -44,6 +45,7 @@ class Checkpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     equal: int = 0
     epsilons: list[float] = []
     left_out: dict[str, dict[str, list[int]]] = {}
+    seconds: dict[str, float] = {}
     reports: dict[str, list[dict[str, Any] | None]] = {}
 
     def arrays(self) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from sordino.federated.training import Training
 from sordino.models.model import Matrix, Vector
 from sordino.statistics.scaling import standardised
 
+LEAST = 10
+
 POOLED_NOTE = (
     "Made from all sites' rows in one place, which this simulation has and real hospitals do not. "
     "Nothing here came from a secure sum."
@@ -26,9 +28,12 @@ POOLED_NOTE = (
 
 
 def repeat_results(
-    training: Training, sites: Mapping[str, Site], state: Arrays, *, pooled: bool
+    training: Training, sites: Mapping[str, Site], state: Arrays, *, pooled: bool, least: int = LEAST
 ) -> dict[str, Any]:
-    """The metrics of one training, with `pooled` beside those of the same model on the pooled rows."""
+    """The metrics of one training, with `pooled` beside those of the same model on the pooled rows.
+
+    least  the fewest patients in a cell of what may be drawn
+    """
     outcome = training.outcome
     # A loss by round would be one more lane for everyone's noise: a private training has none.
     losses: dict[str, Any] = {} if training.private else {"train_loss_by_round": state["losses"].tolist()}
@@ -37,6 +42,8 @@ def repeat_results(
     if STOPPED in state:
         losses["stopped"] = {"round": int(state[STOPPED][0]), "diverged": DIVERGED in state}
     tested: dict[str, Any] = {} if training.bins is None else {"test": outcome.tested(state)}
+    if training.bins is not None and (drawn := outcome.figures(state, least=least)):
+        tested["figures"] = drawn
     if training.bins is not None and training.subgroups is not None:
         tested["subgroups"] = _by_subgroup(outcome, training.subgroups, state)
     results: dict[str, Any] = {"secure_sums": {**losses, **tested}}

@@ -21,16 +21,19 @@ from sordino.course.follow import Aborted, Event, Halted, Summed, follow
 from sordino.errors import RoundAborted
 from sordino.federated.fusion.late import bases_of
 from sordino.federated.site import Site
+from sordino.federated.study.agreed import agreed
 from sordino.federated.study.directory import Checkpoint, RunDirectory
 from sordino.federated.study.families.late import late_file
 from sordino.federated.study.families.stored import ScalerValues, StoredModel
 from sordino.federated.study.harmonise_file import SiteEffects, StoredHarmonisation
 from sordino.federated.study.model_file import ModelFile
 from sordino.federated.study.prepared import Prepared
-from sordino.federated.study.results import metrics, repeat_results, without_nan
+from sordino.federated.study.results import LEAST, metrics, repeat_results, without_nan
 from sordino.federated.study.site_reports import missed, own_performance, participation, shared
 from sordino.federated.study.spending import Spending
 from sordino.federated.study.transcript import Transcript
+from sordino.files.chain import read_chain
+from sordino.files.settings import read_roster
 from sordino.privacy.accountant import Guarantee
 
 
@@ -107,6 +110,10 @@ class _Run:
                 guard=None if self._spending is None else self._spending.guard,
             ) as aggregator:
                 self._aggregator = aggregator
+                roster = read_roster(self._directory.session / "roster.toml").digest.hex()
+                self._directory.write_json(
+                    "study.json", {**_heading(self._prepared), **agreed(self._prepared, roster)}
+                )
                 while self._checkpoint.repeat < repeats:
                     self._train(aggregator)
                 self._take_stock()
@@ -129,10 +136,18 @@ class _Run:
         """To everybody how often each site was left out, to each site how well the model does there."""
         study, done = self._prepared.study, self._checkpoint
         told = participation(study, self._prepared.training, done.left_out)
+        for name, own in told["sites"].items():
+            own["ledger_head"] = read_chain(self._directory.session / "sites" / name / "journal").head.hex()
         heading = _heading(self._prepared)
         self._directory.write_json("sites.json", {**heading, **told, **shared(study, done.reports)})
         for name, own in told["sites"].items():
-            report = {**heading, "site": name, **own, "own_performance": done.reports[name]}
+            report = {
+                **heading,
+                "site": name,
+                **own,
+                "seconds": round(done.seconds.get(name, 0.0), 6),
+                "own_performance": done.reports[name],
+            }
             self._directory.write_own(name, "report.json", report)
 
     def _train(self, aggregator: Aggregator) -> None:
@@ -160,7 +175,13 @@ class _Run:
         training = self._prepared.training
         self._keep_effects(sites, state)
         sites = {name: training.harmonised(site, state) for name, site in sites.items()}
-        results = repeat_results(training, sites, state, pooled=study.simulation.compare_pooled)
+        results = repeat_results(
+            training,
+            sites,
+            state,
+            pooled=study.simulation.compare_pooled,
+            least=study.test.min_subgroup if study.test else LEAST,
+        )
         model = start.model or msgspec.json.encode(_model(self._prepared, state))
         self._checkpoint = msgspec.structs.replace(
             self._checkpoint,
@@ -224,6 +245,11 @@ class _Run:
                     event,
                     made_before=now.repeat * self._times[event.turn.stage.kind],
                 ),
+                seconds=now.seconds
+                | {
+                    name: now.seconds.get(name, 0.0) + traffic.seconds
+                    for name, traffic in event.total.traffic.items()
+                },
                 epsilons=now.epsilons if self._spent is None else [*now.epsilons, self._spent.epsilon],
             )
             self._directory.save(now)

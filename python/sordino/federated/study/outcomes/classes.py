@@ -11,7 +11,7 @@ import numpy as np
 
 from sordino.course.arrays import Arrays
 from sordino.course.stage import Stage
-from sordino.federated.evaluation import Evaluation, area_under_curve
+from sordino.federated.evaluation import Evaluation, area_under_curve, bands
 from sordino.federated.private.evaluation import noised_area
 from sordino.federated.site import Site
 from sordino.federated.study.outcomes.outcome import Metrics, Unscaled
@@ -92,6 +92,11 @@ class TwoClasses(Unscaled):
             "log_loss": float(state["log_loss"][0]) / patients if patients else float("nan"),
             "accuracy": float(state["correct"][0]) / patients if patients else float("nan"),
         }
+
+    def figures(self, state: Arrays, *, least: int) -> Metrics:
+        """See `Outcome`: bands of predicted probability, from which ROC and calibration can be drawn."""
+        deviation = float(state["counts_deviation"][0]) if "counts_deviation" in state else 0.0
+        return {"bands": bands(state["positives"], state["negatives"], least=least, deviation=deviation)}
 
     def score(self, model: Model, parameters: Vector, features: Matrix, target: Vector) -> float:
         """The AUC."""

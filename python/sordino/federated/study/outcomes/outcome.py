@@ -78,6 +78,9 @@ class Outcome(Protocol):
     def tested(self, state: Arrays) -> Metrics:
         """The metrics that the evaluation's sums come to."""
 
+    def figures(self, state: Arrays, *, least: int) -> Metrics:
+        """What may be drawn of the same sums, in cells of `least` patients or more; empty for none."""
+
     def score(self, model: Model, parameters: Vector, features: Matrix, target: Vector) -> float:
         """The headline from rows in one place, which only a simulation has."""
 
@@ -109,4 +112,9 @@ class Unscaled:
     def own_scaler(self, target: Vector) -> Arrays:
         """Nothing."""
         del target
+        return {}
+
+    def figures(self, state: Arrays, *, least: int) -> Metrics:
+        """Nothing."""
+        del state, least
         return {}

@@ -15,7 +15,7 @@ from sordino.federated.site import Site
 from sordino.federated.study.outcomes.classes import label_of
 from sordino.federated.study.outcomes.outcome import Metrics, Unscaled
 from sordino.federated.study.table import SHOWN, Table
-from sordino.federated.survival import SurvivalEvaluation, time_grid
+from sordino.federated.survival import SurvivalEvaluation, curves_by_risk, time_grid
 from sordino.models.model import Matrix, Model, Vector
 from sordino.survival.concordance import c_index, harrell
 from sordino.survival.grid import TAIL, checked_cuts
@@ -154,6 +154,11 @@ class Survival(Unscaled):
             "c_index_low": found.low,
             "c_index_high": found.high,
         }
+
+    def figures(self, state: Arrays, *, least: int) -> Metrics:
+        """See `Outcome`: survival curves of the halves of lower and of higher predicted risk."""
+        scored = state["scored"].reshape(2, self.most + 1, -1)
+        return curves_by_risk(scored, state["cuts"], least=least)
 
     def score(self, model: Model, parameters: Vector, features: Matrix, target: Vector) -> float:
         """Harrell's C-index."""

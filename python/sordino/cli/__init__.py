@@ -16,6 +16,7 @@ from sordino.cli import (
     plan,
     predict,
     privacy,
+    report,
     run,
 )
 from sordino.cli.app import app
@@ -36,6 +37,7 @@ __all__ = [
     "plan",
     "predict",
     "privacy",
+    "report",
     "run",
 ]
 

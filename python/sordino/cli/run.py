@@ -63,6 +63,7 @@ def run(
         typer.echo(
             f"  sums equal to plain ones, bit for bit: {compared['equal_bit_for_bit']} of {compared['sums']}"
         )
+    typer.echo(f"  all of it on one page: sordino report {out}")
     stops = [repeat.get("stopped", {}) for repeat in found["secure_sums"]["repeats"]]
     if rounds := [str(stop["round"]) for stop in stops if stop.get("diverged")]:
         raise Diverged(

@@ -1,0 +1,1 @@
+"""What a run did, cost and left exposed, as one page for people and one file for programs."""

@@ -1,0 +1,301 @@
+"""Reports of real runs, whole and broken, of every kind of model."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+from typer.testing import CliRunner
+
+from hospitals import NAMES, hospitals, write_csv, write_study
+from sordino.cli import app
+from sordino.errors import ConfigError, RoundAborted
+from sordino.federated.study.prepared import prepare
+from sordino.federated.study.run import run_study
+from sordino.report.content import content
+from sordino.report.write import write_report
+
+SCRIPT = "<script>alert(1)</script>"
+PRIVACY = '[privacy]\nunit = "patient"\nepsilon = 60\ndelta = 1e-5\n'
+SUBGROUPS = '[[subgroups]]\ncolumn = "sex"\nlevels = ["f", "m"]\n'
+EXTRA = '[[dropouts]]\nround = 2\nsite = "north"\n[[dropouts]]\nround = 3\nsite = "south"\nstep = "unmask"\n'
+
+
+def run(folder, predicts='target = "target"', **tables):
+    """A run of `write_study`, with the columns of every kind of target; its folder."""
+    study = write_study(folder, **tables)
+    for name, site in hospitals(NAMES).items():
+        rows = [
+            [
+                f"{name}{at}",
+                *row,
+                int(target),
+                2 * row[0] + at % 3,
+                1 + (at * 7) % 40 + 9 * target,
+                at % 3 % 2,
+                "fm"[at % 2],
+            ]
+            for at, (row, target) in enumerate(zip(site.features.tolist(), site.target, strict=True))
+        ]
+        features = [SCRIPT, *site.columns[1:]]
+        write_csv(folder / f"{name}.csv", ["id", *features, "target", "size", "time", "event", "sex"], rows)
+    features = json.dumps([SCRIPT, *next(iter(hospitals(NAMES).values())).columns[1:]])
+    text = study.read_text().replace("[data]\n", f"[data]\nfeatures = {features}\n")
+    study.write_text(text.replace('target = "target"', predicts))
+    out = folder / "out"
+    run_study(prepare(study), out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run without noise, with dropouts, subgroups and two splits."""
+    folder = tmp_path_factory.mktemp("whole")
+    more = EXTRA + SUBGROUPS + "[simulation]\ncompare_pooled = true\n"
+    return run(folder, test="fraction = 0.4\nrepeats = 3\nbins = 20", more=more)
+
+
+class Page(HTMLParser):
+    """What a page holds: its tags, its headings, and everything that it could ask a network for."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.headings, self.asked, self.ids = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.tags.append(tag)
+        self.ids += [given["id"]] if "id" in given else []
+        self.headings += [int(tag[1])] if re.fullmatch("h[1-6]", tag) else []
+        self.asked += [given[key] for key in ("src", "href", "action", "data") if key in given]
+
+
+def read(out, site=None):
+    """The report of a folder: its data and its page, whose form is checked."""
+    shown = write_report(out, site)
+    text = shown.read_text()
+    page = Page(text)
+    assert "script" not in page.tags
+    assert all(link.startswith(("#", "data:")) for link in page.asked)
+    assert len(page.ids) == len(set(page.ids))
+    assert page.headings[0] == 1
+    assert all(later <= before + 1 for before, later in zip(page.headings, page.headings[1:], strict=False))
+    assert {link[1:] for link in page.asked if link.startswith("#")} <= set(page.ids)
+    return json.loads(shown.with_suffix(".json").read_text()), text, page
+
+
+def test_whole_run_shows_every_figure(whole):
+    report, text, page = read(whole)
+    assert {"timeline", "convergence", "roc", "calibration", "traffic"} <= set(page.ids)
+    assert report["finished"]
+    assert report["missing"] == []
+    assert "Federation alone is not anonymisation." in text
+    assert text.index("Read this first") < text.index("The study in plain words")
+    assert report["history"]["sites"]["north"]["left_out"] == 3  # a split
+    assert report["history"]["sites"]["south"]["vanished_after_upload"] == 3
+    assert len(report["test"]["splits"]) == 3
+    low, high = report["test"]["splits"][0]["interval"]
+    assert low < report["test"]["splits"][0]["auc"] <= high
+    assert re.fullmatch("[0-9a-f]{64}", report["hashes"]["roster"])
+    assert set(report["hashes"]["ledger_heads"]) == set(NAMES)
+    for told in ("north", "south"):
+        assert told in text
+
+
+def test_bands_hold_enough_patients_and_all_of_them(whole):
+    test = content(whole)["test"]
+    bands = test["figures"]["bands"]
+    assert all(band["patients"] >= 10 for band in bands)
+    assert sum(band["patients"] for band in bands) == test["splits"][0]["patients"]
+    assert sum(band["positives"] for band in bands) == test["splits"][0]["positives"]
+    assert all(band["from"] <= band["mean_predicted"] <= band["to"] for band in bands)
+
+
+def test_subgroups_have_intervals(whole):
+    told = [entry for entry in content(whole)["test"]["subgroups"] if "withheld" not in entry]
+    assert told
+    assert all(entry["patients"] >= 10 and len(entry["interval"]) == 2 for entry in told)
+
+
+def test_own_figures_are_in_the_own_report_only(whole):
+    own = json.loads((whole / "sites" / "west" / "report.json").read_text())["own_performance"]
+    mine, text, _ = read(whole, "west")
+    assert mine["own"]["own_performance"] == own
+    assert "At west alone" in text
+    everybody, text, _ = read(whole)
+    assert everybody["own"] is None
+    assert "At west alone" not in text
+    assert (whole / "sites" / "west" / "site-report.html").stat().st_mode & 0o077 == 0
+    assert json.loads((whole / "sites" / "west" / "report.json").read_text())["own_performance"] == own
+
+
+@pytest.mark.parametrize("name", ["nobody", "..", "../..", "west/../west"])
+def test_site_that_has_no_report_is_named(whole, name):
+    with pytest.raises(ConfigError, match="has no report of a site.*there are east, north, south, west"):
+        write_report(whole, name)
+
+
+def test_names_are_text_wherever_they_stand(whole, tmp_path):
+    out = shutil.copytree(whole, tmp_path / "out", ignore=shutil.ignore_patterns("state"))
+    for name in ("study.json", "transcript.jsonl", "sites.json", "metrics.json"):
+        path = out / name
+        path.write_text(
+            path.read_text().replace('"north"', json.dumps(f'"{SCRIPT}')).replace('"sex"', json.dumps(SCRIPT))
+        )
+    report, text, page = read(out)
+    assert f'"{SCRIPT}' in report["history"]["sites"]
+    assert "script" not in page.tags
+    assert text.count("&lt;script&gt;") > 5
+    assert "<script" not in text
+
+
+def test_same_folder_gives_the_same_report(whole):
+    first = write_report(whole).read_bytes()
+    assert write_report(whole).read_bytes() == first
+
+
+def test_private_run_shows_what_it_spent(tmp_path):
+    report, text, page = read(
+        run(tmp_path, policy="", more=PRIVACY, training="rounds = 3\nlearning_rate = 0.5")
+    )
+    assert "epsilon" in page.ids
+    assert report["privacy"]["epsilon"] <= 60
+    assert "No loss by round was asked for" in text
+    assert any("Epsilon is" in warning for warning in report["warnings"])
+    assert not any("No sum has noise" in warning for warning in report["warnings"])
+
+
+def test_survival_run_shows_curves_by_risk(tmp_path):
+    predicts = 'time = "time"\nevent = "event"'
+    more = '[model]\ntype = "cox"\nleast_patients = 3\ngrid = 6\n'
+    out = run(
+        tmp_path,
+        predicts,
+        training='algorithm = "risk_sets"',
+        more=more,
+        test="fraction = 0.5\nmin_subgroup = 3",
+    )
+    report, _, page = read(out)
+    assert {"survival", "convergence"} <= set(page.ids)
+    for curve in report["test"]["figures"]["curves"]:
+        assert curve["survival"] == sorted(curve["survival"], reverse=True)
+        assert all(
+            low <= at <= high
+            for low, at, high in zip(*(curve[key] for key in ("low", "survival", "high")), strict=True)
+        )
+
+
+def test_run_for_a_number_says_what_has_no_interval(tmp_path):
+    more = '[model]\ntype = "linear"\n'
+    report, text, _ = read(run(tmp_path, 'target = "size"', more=more))
+    assert report["test"]["headline"] == "r2"
+    assert report["test"]["splits"][0]["interval"] is None
+    assert "not known" in text
+
+
+def test_perceptron_is_reported_like_any_classifier(tmp_path):
+    more = '[model]\ntype = "mlp"\nhidden = [4]\n'
+    _, text, page = read(run(tmp_path, more=more, training="rounds = 4\nlearning_rate = 0.1"))
+    assert "roc" in page.ids
+    assert "a multi-layer perceptron of two classes" in text
+
+
+def test_run_without_a_test_set_says_so(tmp_path):
+    study = write_study(tmp_path)
+    study.write_text(study.read_text().replace("[test]\nfraction = 0.3\n", ""))
+    run_study(prepare(study), tmp_path / "out")
+    report, _, page = read(tmp_path / "out")
+    assert report["test"] is None
+    assert any("No patient was held out" in warning for warning in report["warnings"])
+    assert "timeline" in page.ids
+
+
+def test_run_that_could_not_finish_says_what_is_missing(tmp_path):
+    more = "".join(f'[[dropouts]]\nround = 3\nsite = "{name}"\n' for name in NAMES[:2])
+    study = write_study(tmp_path, more=more)
+    with contextlib.suppress(KeyboardInterrupt, RoundAborted):
+        run_study(prepare(study), tmp_path / "out", watch=stop_after(5))
+    report, text, page = read(tmp_path / "out")
+    assert not report["finished"]
+    assert report["warnings"][0].startswith("This run is not finished: 5 of 9 planned sums")
+    assert any("metrics.json is not there" in said for said in report["missing"])
+    assert report["policy"]
+    assert "timeline" in page.ids
+    assert "Not finished: losses are written at the end of a run." in text
+
+
+def stop_after(sums):
+    """A watcher that interrupts the run."""
+
+    def watch(now):
+        if now.done == sums:
+            raise KeyboardInterrupt
+
+    return watch
+
+
+def test_transcript_that_is_cut_or_damaged_loses_those_lines_only(whole, tmp_path):
+    out = shutil.copytree(whole, tmp_path / "out", ignore=shutil.ignore_patterns("state"))
+    before = content(out)["history"]["sums"]
+    path = out / "transcript.jsonl"
+    lines = path.read_text().splitlines()
+    lines[2] = '{"event": "sum", broken'
+    path.write_text("\n".join(lines)[:-30])
+    report, _, _ = read(out)
+    assert report["history"]["sums"] == before - 1
+    assert any("ends in the middle of a line" in said for said in report["missing"])
+    assert any("is damaged in line 3" in said for said in report["missing"])
+
+
+def test_study_without_results_is_an_error_that_says_what_to_give(tmp_path):
+    with pytest.raises(ConfigError, match="holds nothing of a run; give the folder"):
+        write_report(tmp_path)
+    done = CliRunner().invoke(app, ["report", str(tmp_path / "nowhere")])
+    assert done.exit_code == 2
+    assert "holds nothing of a run" in done.output
+
+
+def test_folder_that_cannot_be_written_is_named(whole, tmp_path):
+    out = shutil.copytree(whole, tmp_path / "out", ignore=shutil.ignore_patterns("state"))
+    (out / "report.json.new").mkdir()  # a folder in the way also stops root
+    with pytest.raises(ConfigError, match="out: cannot be written"):
+        write_report(out)
+
+
+def test_damaged_results_are_told_and_left_out(whole, tmp_path):
+    out = shutil.copytree(whole, tmp_path / "out", ignore=shutil.ignore_patterns("state"))
+    (out / "metrics.json").write_text('{"secure_sums": ')
+    (out / "study.json").write_text("[]")
+    report, _, _ = read(out)
+    assert {said.split()[0] for said in report["missing"]} == {"metrics.json", "study.json"}
+
+
+def test_audits_are_shown_with_their_pictures(whole, tmp_path):
+    out = shutil.copytree(whole, tmp_path / "out", ignore=shutil.ignore_patterns("state"))
+    row = {
+        "attack": "gradient inversion",
+        "target": "raw update",
+        "result": "1e-13",
+        "says": "it is open",
+        "figures": {},
+    }
+    (out / "audit.json").write_text(
+        json.dumps({"study": "tested", "quick": True, "rows": [row], "missing": ["no noise"]})
+    )
+    (out / "raw-update.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    report, text, page = read(out)
+    assert report["audit"]["rows"] == [row]
+    assert 'src="data:image/png;base64,iVBORw0KGgo="' in text
+    assert 'alt="Originals above, what the attack rebuilt below: raw update"' in text
+    assert "img" in page.tags
+
+
+def test_command_writes_the_page_and_says_where(whole):
+    done = CliRunner().invoke(app, ["report", str(whole)])
+    assert done.exit_code == 0
+    assert done.output.strip() == str(whole / "report.html")

@@ -8,10 +8,9 @@ are separate patients, so that several sums of one release each are one run (par
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -20,14 +19,14 @@ from sordino.aggregation.masked import MaskedAggregator
 from sordino.audit.membership import Members
 from sordino.audit.rates import Interval, proportion
 from sordino.audit.targets import OpenSums
+from sordino.course.noise import Demand, plan_noise
+from sordino.course.terms import PrivateTerms
 from sordino.errors import InvalidArgument
 from sordino.models.model import Matrix
-from sordino.privacy.cost import cost, worst_release
-from sordino.privacy.gaussian import gaussian_mu
 from sordino.privacy.local import private_sums
 from sordino.privacy.mechanisms import plan_with_noise
 from sordino.protocol.noise import Unit
-from sordino.protocol.policy import Block, Policy, Question
+from sordino.protocol.policy import Block, Question
 
 NAMES = tuple(f"site-{number}" for number in range(10))
 GUESSED = (0.002, 0.005, 0.01, 0.02)
@@ -109,19 +108,23 @@ def empirical_epsilon(
         )
     rng = np.random.default_rng([seed, 5])
     coins = rng.random((canaries // lanes, lanes)) < 0.5
-    multiplier = 1.0 / gaussian_mu(epsilon, delta)
     unit: Unit = "patient-local" if mechanism == "patient-local" else "patient"
-    promised = _planned(unit, multiplier, coins)
-    claimed = cost(Counter({worst_release(promised, promised.plan[0]): 1}), delta).epsilon
+    question = Question(kind="canaries", blocks=(Block("canary", lanes, 1.0, 16),), max_weight=lanes)
+    given: dict[str, Any] = {"study": "audit", "sites": len(NAMES), "rounds": len(coins)}
+    # Each canary is in one sum, so one is what the budget is for.
+    planned = plan_noise(
+        [Demand(question, 1)], PrivateTerms(unit=unit, epsilon=epsilon, delta=delta), **given
+    )
+    multiplier = planned.multipliers["canaries"] * noise
     if mechanism == "patient-local":
         scores = [
-            private_sums({"canary": _rows(chosen)}, {"canary": 1.0}, multiplier * noise, entropy=rng.bytes)[
-                0
-            ]["canary"]
+            private_sums({"canary": _rows(chosen)}, {"canary": 1.0}, multiplier, entropy=rng.bytes)[0][
+                "canary"
+            ]
             for chosen in coins
         ]
     else:
-        made = _planned(unit, multiplier * noise, coins)
+        made = plan_with_noise([question], unit, {"canaries": multiplier}, **given)
         summing = MaskedAggregator(made, NAMES) if mechanism == "secure sums" else OpenSums(made, NAMES, rng)
         with summing:
             scores = [summing.aggregate("canaries", b"", _dealt(chosen)).sums["canary"] for chosen in coins]
@@ -133,14 +136,15 @@ def empirical_epsilon(
         found = least_epsilon(canaries, 2 * one, right, delta, significance=0.05 / len(GUESSED))
         best = max(best, (found, 2 * one, right))
     least, guesses, right = best
-    return Bound(mechanism, claimed, least, delta, canaries, guesses, proportion(right, guesses), noise)
-
-
-def _planned(unit: Unit, multiplier: float, coins: Members) -> Policy:
-    rounds, lanes = coins.shape
-    question = Question(kind="canaries", blocks=(Block("canary", lanes, 1.0, 16),), max_weight=lanes)
-    return plan_with_noise(
-        [question], unit, {"canaries": multiplier}, study="audit", sites=len(NAMES), rounds=rounds
+    return Bound(
+        mechanism,
+        planned.guarantee.epsilon,
+        least,
+        delta,
+        canaries,
+        guesses,
+        proportion(right, guesses),
+        noise,
     )
 
 

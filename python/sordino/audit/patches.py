@@ -9,6 +9,9 @@ import numpy as np
 from sordino.models.model import Matrix
 from sordino.radiomics.lesion import HIGHEST, LOWEST, SCANNERS, Lesion, body, scanned
 
+IMAGES = "image patches"
+"""What pictures of them are called."""
+
 EDGE = 12
 """Pixels across, of 2 mm."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sordino.audit import attributes, canaries, inversion, masks, membership
-from sordino.audit.patches import lesion_patches
+from sordino.audit.patches import IMAGES, lesion_patches
 from sordino.audit.rates import Separation
 from sordino.audit.targets import DELTA, EPSILON, MODEL, NOISED, RAW, SUM, Audited
 from sordino.audit.updates import update_views
@@ -181,7 +181,7 @@ def _inversions(audited: Audited, report: Report, seed: int) -> Iterator[Row]:
     yield from _optimised("features", rows, target, few, report, rng, seed)
     patches = lesion_patches(SITES_OF_FEW * 2, seed=seed)
     classes = rng.integers(0, 2, len(patches)).astype(float)
-    yield from _optimised("image patches", patches, classes, 2, report, rng, seed)
+    yield from _optimised(IMAGES, patches, classes, 2, report, rng, seed)
 
 
 def _analytic(rows: Matrix, target: Any, sites: int, rng: np.random.Generator, seed: int) -> Iterator[Row]:
@@ -241,11 +241,15 @@ def _canaries(audited: Audited, report: Report, seed: int) -> Iterator[Row]:
     if terms is not None and terms.unit == "site":
         report.missing.append("one-run epsilon of the study's noise: too few sites to be canaries")
     else:
-        for mechanism in ("secure sums", "patient-local"):
+        mechanisms: tuple[tuple[canaries.Mechanism, str], ...] = (
+            ("secure sums", NOISED),
+            ("patient-local", "noise of a site's own"),
+        )
+        for mechanism, target in mechanisms:
             bound = canaries.empirical_epsilon(
                 epsilon, delta, canaries=number, mechanism=mechanism, seed=seed
             )
-            tried.append((f"{NOISED}, {mechanism}", bound))
+            tried.append((target, bound))
     for target, noise in ((CONTROL, 0.5), ("null", 1.0)):
         bound = canaries.empirical_epsilon(
             CONTROL_EPSILON,

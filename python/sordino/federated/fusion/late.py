@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 from msgspec.structs import replace as replaced
@@ -25,6 +26,7 @@ from sordino.aggregation.base import Aggregate, Contribution
 from sordino.course.arrays import Arrays
 from sordino.course.resolution import fraction_bits
 from sordino.course.stage import Halting, Stage
+from sordino.errors import InvalidArgument
 from sordino.federated.fusion.missing import filled
 from sordino.federated.site import Site
 from sordino.federated.wrapped import Wrapped
@@ -71,12 +73,16 @@ class Late:
         """The model of the scores."""
         return Combiner(len(self.parts), self.l2)
 
-    def fold(self, name: str, target: Vector) -> NDArray[np.intp]:
-        """The fold of each patient of a site, shape (patients,): each class dealt out evenly, by the seed."""
+    def folds_of(self, name: str, part: Part, features: Matrix, target: Vector) -> NDArray[np.intp]:
+        """The fold of each patient of a site for one modality, shape (patients,), by the seed.
+
+        Those who have it are dealt out evenly, class by class: so with at least `folds` of them there is one
+        in each fold.
+        """
         mixed = int.from_bytes(sha256(name.encode()).digest()[:8], "big")
         random = np.random.default_rng([self.seed, mixed])
         shuffled, first = random.permutation(len(target)), random.integers(self.folds)
-        order = shuffled[np.argsort(target[shuffled], kind="stable")]
+        order = shuffled[np.lexsort((target[shuffled], ~has_any(part, features)[shuffled]))]
         folds = np.empty(len(target), dtype=np.intp)
         # Were the first fold the same at all sites, it would have the positives of all that have few.
         folds[order] = (first + np.arange(len(target))) % self.folds
@@ -89,22 +95,23 @@ class Late:
 
         The last of a modality, with the number `folds`, does without nobody.
         """
-        folds = self.fold(name, target)
         for part in self.parts:
-            there = has_any(part, features)
+            there, folds = has_any(part, features), self.folds_of(name, part, features, target)
             for without in range(self.folds + 1):
                 yield part, without, there & (folds != without)
 
-    def scores(self, features: Matrix, bases: Arrays, folds: NDArray[np.intp] | None = None) -> Matrix:
+    def scores(self, features: Matrix, bases: Arrays, trained: tuple[str, Vector] | None = None) -> Matrix:
         """The log odds by each modality, shape (patients, modalities), NaN where a patient lacks it.
 
-        folds   those of the patients, for scores by models that have not seen them
+        trained   for rows that were trained on, by models that have not seen them: the site and the target
         """
         ready = standardised(filled(features, bases), bases)
         scores = np.full((len(features), len(self.parts)), np.nan)
         for column, part in enumerate(self.parts):
             there = has_any(part, features)
-            which = np.full(len(features), self.folds) if folds is None else folds
+            which = np.full(len(features), self.folds)
+            if trained is not None:
+                which = self.folds_of(trained[0], part, features, trained[1])
             for fold in np.unique(which).tolist():
                 own = there & (which == fold)
                 parameters = bases[f"{part.name}.{fold}.parameters"]
@@ -117,7 +124,7 @@ class Late:
         for part, without, own in self.rows("pooled", features, target):
             fitted = part.model.fit(ready[own][:, part.places], target[own])
             bases[f"{part.name}.{without}.parameters"] = fitted
-        scores = self.scores(features, bases, self.fold("pooled", target))
+        scores = self.scores(features, bases, ("pooled", target))
         mean, scale = np.nanmean(scores, axis=0), np.nanstd(scores, axis=0)
         known = {"mean": mean, "fill": mean, "scale": np.where(scale > 0.0, scale, 1.0)}
         optimum = self.combiner.fit(standardised(filled(scores, known), known), target)
@@ -236,20 +243,24 @@ class SideBySide:
         return Question(kind=self.kind, blocks=tuple(blocks), max_weight=self.max_patients)
 
     def contribute(self, site: Site, known: Arrays) -> Contribution:
-        """The inner answers for the modalities that the site has; zeros where none of its rows trains."""
+        """The inner answers for the modalities that the site has.
+
+        Raises `InvalidArgument` where a fold has no patient of a modality: what all patients add less what
+        they add without that fold would then be over fewer sites than the modality has.
+        """
         ready = standardised(filled(site.features, known), known)
         own = {EVERYONE, *site.modalities}
         stages = dict(zip(self.late.parts, self.inners, strict=True))
-        values: dict[str, Vector] = {}
-        for part, inner in stages.items():
-            if part.group in own:
-                values |= {
-                    f"{name}.{part.name}": np.zeros((self.late.folds + 1, length))
-                    for name, length in [("part", 1), *((b.name, b.length) for b in inner.question().blocks)]
-                }
+        values: dict[str, list[NDArray[np.floating[Any]]]] = {}
         for part, fold, rows in self.late.rows(site.name, site.features, site.target):
-            if part.group not in own or not rows.any():
+            if part.group not in own:
                 continue
+            if has_any(part, site.features).sum() < self.late.folds:
+                raise InvalidArgument(
+                    f"site {site.name!r} has fewer than {self.late.folds} training patients with "
+                    f"{part.name!r}: late fusion needs one in each fold; take fewer folds, or leave the "
+                    "modality out there"
+                )
             trained = replace(
                 site,
                 features=ready[rows][:, part.places],
@@ -258,12 +269,11 @@ class SideBySide:
             )
             given = stages[part].contribute(trained, _own(known, part, fold))
             share = float(rows.mean())
-            values[f"part.{part.name}"][fold] = share
-            for name, vector in given.values.items():
-                values[f"{name}.{part.name}"][fold] = share * vector
+            for name, vector in {"part": np.ones(1), **given.values}.items():
+                values.setdefault(f"{name}.{part.name}", []).append(share * vector)
         groups = {part.group for part in self.late.parts if part.group in own}
         return Contribution(
-            {name: vector.ravel() for name, vector in values.items()},
+            {name: np.concatenate(vectors) for name, vectors in values.items()},
             weight=dict.fromkeys(sorted(groups), len(site.target)),
         )
 
@@ -329,7 +339,7 @@ class OnScores(Wrapped):
         bases, test = bases_of(known), site.test_features
         scored = replace(
             site,
-            features=self.late.scores(site.features, bases, self.late.fold(site.name, site.target)),
+            features=self.late.scores(site.features, bases, (site.name, site.target)),
             test_features=None if test is None else self.late.scores(test, bases),
             columns=tuple(part.name for part in self.late.parts),
             validation_features=None,

@@ -10,7 +10,7 @@ from hospitals import hospitals
 from sordino.aggregation.masked import MaskedAggregator
 from sordino.aggregation.plain import PlainAggregator, PlainSumWarning
 from sordino.course.follow import follow
-from sordino.errors import Diverged
+from sordino.errors import Diverged, InvalidArgument
 from sordino.federated.fusion.late import Combiner, Late, Part, bases_of
 from sordino.federated.fusion.missing import filled
 from sordino.federated.training import Training
@@ -78,7 +78,7 @@ def test_every_model_is_at_the_optimum_of_the_patients_it_may_see(trained):
             for name, site in sites_without_genes().items():
                 ready = standardised(filled(site.features, bases), bases)
                 rows = ~np.isnan(site.features[:, part.places]).all(axis=1)
-                rows &= LATE.fold(name, site.target) != without
+                rows &= LATE.folds_of(name, part, site.features, site.target) != without
                 features.append(ready[rows][:, part.places])
                 target.append(site.target[rows])
             expected = part.model.fit(np.concatenate(features), np.concatenate(target))
@@ -89,11 +89,10 @@ def test_every_model_is_at_the_optimum_of_the_patients_it_may_see(trained):
 def test_scores_are_combined_at_the_optimum_of_what_models_give_patients_they_have_not_seen(trained):
     bases, scores, target = bases_of(trained), [], []
     for name, site in sites_without_genes().items():
-        folds = LATE.fold(name, site.target)
-        own = np.full((len(folds), 2), np.nan)
+        own = np.full((len(site.target), 2), np.nan)
         ready = standardised(filled(site.features, bases), bases)
-        for row, fold in enumerate(folds):
-            for column, part in enumerate(LATE.parts):
+        for column, part in enumerate(LATE.parts):
+            for row, fold in enumerate(LATE.folds_of(name, part, site.features, site.target)):
                 if not np.isnan(site.features[row, list(part.places)]).all():
                     *weights, start = bases[f"{part.name}.{fold}.parameters"]
                     own[row, column] = ready[row, list(part.places)] @ weights + start
@@ -140,15 +139,31 @@ def test_a_score_that_says_the_opposite_is_left_out_not_turned_round():
     np.testing.assert_array_equal(moved, [0.3, 0.0, -0.1])
 
 
-def test_folds_deal_out_each_class_evenly_and_stay_the_same():
-    target = np.array([0.0] * 10 + [1.0] * 5)
-    folds = LATE.fold("east", target)
+def test_folds_deal_out_who_has_a_modality_evenly_and_stay_the_same():
+    target, features = np.array([0.0, 1.0, 0.0] * 6), np.ones((18, 4))
+    features[::6, 2:] = np.nan
+    images, genes = LATE.parts
+    folds = LATE.folds_of("east", genes, features, target)
+    there = ~np.isnan(features[:, 2])
     for fold in range(3):
-        assert sum(target[folds == fold]) in (1, 2)
-        assert np.sum(folds == fold) == 5
-    np.testing.assert_array_equal(folds, LATE.fold("east", target))
-    assert (folds != LATE.fold("far", target)).any()
-    assert (folds != replace(LATE, seed=1).fold("east", target)).any()
+        assert np.sum(there & (folds == fold)) == 5
+        assert target[there & (folds == fold)].sum() == 2
+    np.testing.assert_array_equal(folds, LATE.folds_of("east", genes, features, target))
+    for other in (
+        LATE.folds_of("far", genes, features, target),
+        LATE.folds_of("east", images, features, target),
+        replace(LATE, seed=1).folds_of("east", genes, features, target),
+    ):
+        assert (folds != other).any()
+
+
+def test_a_site_without_a_patient_in_every_fold_takes_no_part():
+    sites = sites_without_genes()
+    features = sites["far"].features.copy()
+    features[2:, 2:] = np.nan
+    sites["far"] = replace(sites["far"], features=features)
+    with pytest.raises(InvalidArgument, match="'far' has fewer than 3 training patients with 'genes'"):
+        run(replace(TRAINING, rounds=1, late=replace(LATE, rounds=1)), sites=sites)
 
 
 def test_a_rate_that_diverges_goes_back_to_the_best_models_and_still_combines_them():

@@ -20,6 +20,8 @@ from sordino.federated.study.table import read_table
 
 SITES = ("east", "far", "isle", "north", "rim", "south", "west")
 GENES = '[[modalities]]\nname = "genes"\ncolumns = ["feature 1", "feature 2"]\n'
+IMAGES = '[[modalities]]\nname = "images"\ncolumns = ["feature 0"]\n'
+LATE = GENES + IMAGES + '[fusion]\ntype = "late"\nrounds = 4\n'
 TERMS = 'across_rounds = "accept"\ncolluders = 1\nmin_cohort = 3'
 
 
@@ -86,11 +88,28 @@ def test_half_a_modality_is_a_missing_column(tmp_path):
     assert any("east.csv: no column 'feature 2'" in fault for fault in examine(path)[1].faults)
 
 
-@pytest.mark.parametrize("lacking", [("east",), ("east", "far", "isle", "north", "rim")])
-def test_modality_of_too_few_sites_or_of_nearly_all_is_refused(tmp_path, lacking):
-    _, findings = examine(written(tmp_path, lacking))
-    said = "\n".join(findings.faults)
-    assert "genes" in said if len(lacking) == 1 else "values at 2 sites, 3 are needed" in said
+@pytest.mark.parametrize("how", ["columns", "cells"])
+@pytest.mark.parametrize(
+    ("lacking", "why"),
+    [
+        (("east",), "modalities: 1 survivors have lane group 'all' but not 'genes'"),
+        (("east", "far", "isle", "north", "rim"), "'feature 1' has values at 2 sites, 3 are needed"),
+        (SITES, "'feature 1' has values at 0 sites, 3 are needed"),
+    ],
+)
+def test_modality_of_too_few_sites_or_of_nearly_all_is_refused(tmp_path, lacking, how, why):
+    assert why in "\n".join(examine(written(tmp_path, lacking, how=how))[1].faults)
+
+
+def test_a_patient_without_any_modality_gets_the_intercept(tmp_path):
+    path = written(tmp_path, ("east", "isle", "rim"), more=GENES + IMAGES, data='missing = "mean"')
+    with (tmp_path / "north.csv").open() as file:
+        header, *rows = csv.reader(file)
+    write_csv(tmp_path / "north.csv", header, [[rows[0][0], "", "", "", rows[0][4]], *rows[1:]])
+    run_study(prepare(path), tmp_path / "out")
+    model = read_model(tmp_path / "out" / "model.json")
+    chance = dict(model.score(read_table(tmp_path / "north.csv")))[rows[0][0]]
+    assert chance == pytest.approx(1 / (1 + np.exp(-model.intercept)))
 
 
 def test_modality_that_every_site_has_is_no_group(tmp_path):
@@ -111,11 +130,6 @@ def test_modality_that_every_site_has_is_no_group(tmp_path):
 )
 def test_what_is_wrong_with_modalities_is_said(tmp_path, more, said):
     assert any(said in fault for fault in examine(written(tmp_path, (), more=more))[1].faults)
-
-
-LATE = (
-    GENES + '[[modalities]]\nname = "images"\ncolumns = ["feature 0"]\n[fusion]\ntype = "late"\nrounds = 4\n'
-)
 
 
 def test_late_fusion_scores_patients_with_and_without_a_modality(tmp_path):

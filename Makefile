@@ -1,4 +1,4 @@
-# make demo     the whole study in one process
+# make demo     two whole studies in one process: seven hospitals' diagnoses, 18 institutions' survival
 # make test     the test suite
 # make statistics  the samplers' laws over 10^8 samples a sigma (some minutes); SAMPLES=... for another number
 # make audit-demo  attacks on the demonstration's study, each beside its control; figures into build/audit-demo

@@ -223,8 +223,8 @@ def _print_sums(console: Console, watched: WatchedSums) -> None:
     console.print(
         f"{watched.sums} secure sums, {watched.equal} of them equal to the plain ones, bit for bit; each "
         f"institution sent {sent:.0f} kB.\n"
-        "Each is over at least 12 institutions. What one put in, how many patients and deaths it has\n"
-        "included, nobody saw; two patients are enough to take part. "
+        f"Each is over at least {watched.least} institutions. What one put in, how many patients and deaths "
+        "it has\nincluded, nobody saw; one patient is enough to take part. "
         f"{', '.join(DOWN)} was down at the first sum,\nso it is in none: two sums that differ by one "
         "institution would tell what it sent. Such sums\nstill speak of patients; docs/survival.md says what "
         "they could tell."

@@ -24,6 +24,7 @@ class WatchedSums:
     times    how often each kind of question was summed
     numbers  in the longest sum of that kind
     equal    sums that are the plain ones, bit for bit
+    least    sites in any of them, by the policies
     sent     bytes of each site over all sums
     """
 
@@ -31,6 +32,7 @@ class WatchedSums:
     times: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     numbers: dict[str, int] = field(default_factory=dict)
     equal: int = 0
+    least: int = 1 << 30
     sent: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     @property
@@ -46,6 +48,7 @@ class WatchedSums:
 class _Watching(Aggregator):
     def __init__(self, watched: WatchedSums, policy: Policy, sites: Sequence[str]) -> None:
         self.policy, self.sites, self._watched = policy, tuple(sorted(sites)), watched
+        watched.least = min(watched.least, policy.min_cohort)
         self._masked, self._plain = MaskedAggregator(policy, sites), summing("plain", policy, sites)
 
     def close(self) -> None:

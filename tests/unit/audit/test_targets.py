@@ -66,6 +66,7 @@ def test_open_sums_are_those_of_the_study(tmp_path: Path) -> None:
     ("changes", "reason"),
     [
         ({"data": 'missing = "mean"'}, "complete rows only"),
+        ({"more": "[harmonise]"}, "rows as they are"),
         ({"names": ("east",)}, "needs three or more"),
     ],
 )

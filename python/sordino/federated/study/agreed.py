@@ -30,7 +30,10 @@ def agreed(prepared: Prepared, roster: str) -> dict[str, Any]:
         "features": list(prepared.cohort.schema.features),
         "data": _public(tables["data"]),
         "test": None if test is None else _public(test),
-        **{key: tables[key] for key in ("model", "training", "privacy", "modalities", "subgroups")},
+        **{
+            key: tables[key]
+            for key in ("model", "training", "privacy", "modalities", "harmonise", "subgroups")
+        },
         "terms": {
             name: getattr(policy, name)
             for name in policy.__struct_fields__

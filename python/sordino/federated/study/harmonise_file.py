@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import astuple
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -21,27 +21,39 @@ from sordino.statistics.combat.adjustment import Adjustment
 from sordino.statistics.combat.bayes import BatchEffect
 from sordino.statistics.combat.rows import BatchRows, Covariate, Layout
 
+Numbers: TypeAlias = list[float | None]
+"""One for each feature, null where there is none."""
+
+
+class EffectValues(Struct, frozen=True, forbid_unknown_fields=True):
+    """A `BatchEffect`."""
+
+    rows: Numbers
+    gamma_hat: Numbers
+    delta_hat: Numbers
+    gamma: Numbers
+    delta: Numbers
+
 
 class SiteEffects(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """effects.json of one site: the effects of its batches, for that site alone.
 
     of        hash of the common estimates that they go with
-    effects   by batch, the numbers of `BatchEffect` for every feature; null where there is none
+    effects   by batch
     """
 
     format: Literal["sordino-effects"] = "sordino-effects"
     site: str
     of: str
-    effects: dict[str, dict[str, list[float | None]]]
+    effects: dict[str, EffectValues]
 
     @classmethod
     def made(cls, combat: Harmonisation, site: Site, state: Arrays) -> SiteEffects:
         """Those of a site after its sums."""
         found = {
-            label: {
-                name: [None if np.isnan(one) else one for one in values.tolist()]
-                for name, values in asdict(effect).items()
-            }
+            label: EffectValues(
+                *([None if np.isnan(one) else one for one in values.tolist()] for values in astuple(effect))
+            )
             for label, effect in combat.effects(site, state).items()
         }
         return cls(site=site.name, of=digest_of(combat.common(state)).hex(), effects=found)
@@ -100,15 +112,17 @@ class StoredHarmonisation(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         adjustment = Adjustment(common, self._layout, VARIANTS[self.variant], self.reference)
         effects = adjustment.shared_effects()
         if site is not None:
-            if site.of != digest_of(common).hex():
+            own = {label: msgspec.structs.astuple(effect) for label, effect in site.effects.items()}
+            wrong = any(len(one) != len(names) for parts in own.values() for one in parts)
+            if wrong or site.of != digest_of(common).hex():
                 raise ConfigError(f"the effects of site {site.site!r} are of another run than the model")
             effects |= {
-                label: BatchEffect(**{name: np.array(one, dtype=float) for name, one in effect.items()})
-                for label, effect in site.effects.items()
+                label: BatchEffect(*(np.array(one, dtype=np.float64) for one in parts))
+                for label, parts in own.items()
             }
         faults: list[str] = []
-        own = "" if site is None else site.site
-        origins = origins_of(self.batch, self._coded, own, table, faults)
+        home = "" if site is None else site.site
+        origins = origins_of(self.batch, self._coded, home, table, faults)
         if not faults and (unknown := sorted(set(origins.batches.tolist()) - set(effects))):
             faults.append(
                 f"{table.path}: nothing is known of batch {unknown[0]!r}, only of {sorted(effects)}: "
@@ -120,7 +134,7 @@ class StoredHarmonisation(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             )
         if faults:
             raise ConfigError("\n".join(faults))
-        rows = BatchRows(own, features, origins.covariates, origins.batches, tuple(names))
+        rows = BatchRows(home, features, origins.covariates, origins.batches, tuple(names))
         return adjustment.adjusted(rows, effects)
 
     @property

@@ -18,6 +18,7 @@ from sordino.errors import ConfigError
 from sordino.federated.study.model_file import read_model
 from sordino.federated.study.prepared import examine, prepare
 from sordino.federated.study.run import run_study
+from sordino.federated.subgroups import cell_state
 from sordino.models.logistic import Logistic
 from sordino.statistics.combat import SplitBatchWarning, harmonise
 
@@ -219,8 +220,13 @@ def test_run_that_is_killed_between_the_sums_goes_on_to_the_same_model(tmp_path,
     with pytest.raises(Killed):
         run_study(prepared, tmp_path / "killed", watch=watch)
     run_study(prepared, tmp_path / "killed")
-    for name in ("model.json", "metrics.json", "sites/west/effects.json", "sites/west/report.json"):
+    for name in ("model.json", "metrics.json", "sites/west/effects.json"):
         assert (tmp_path / "killed" / name).read_text() == (tmp_path / "whole" / name).read_text(), name
+    one, other = (
+        json.loads((tmp_path / run / "sites/west/report.json").read_text())["own_performance"]
+        for run in ("killed", "whole")
+    )
+    assert one == other
     scores = json.loads((tmp_path / "whole" / "metrics.json").read_text())["secure_sums"]["repeats"]
     assert scores[0]["test"] != scores[1]["test"]
 
@@ -316,6 +322,20 @@ def test_missing_values_are_harmonised_first_and_then_filled(tmp_path):
     np.testing.assert_allclose(state["fill"], np.nanmean(together, axis=0), rtol=1e-5, atol=1e-8)
     _, findings = examine(written(tmp_path, TABLE, given=given, data='missing = "mean"'))
     assert "would show that patient's covariates" in " ".join(findings.faults)
+
+
+def test_subgroups_may_be_by_scanner(tmp_path):
+    parted = '[[subgroups]]\ncolumn = "scanner"\nlevels = ["A"]'
+    prepared = prepare(written(tmp_path, test="fraction = 0.4", more=parted))
+    state = trained(prepared)
+    sites, _, held_out = by_the_library(prepared)
+    scaled = (np.concatenate([held_out[name] for name in SITES]) - state["mean"]) / state["scale"]
+    chance = Logistic(3).probability(state["parameters"], scaled)
+    truth = np.concatenate([sites[name].test_target for name in SITES])
+    on_a = np.concatenate([sites[name].origins["test_features"].batches == "A" for name in SITES])
+    told = prepared.training.outcome.tested(cell_state(state, 0))
+    assert told["patients"] == on_a.sum() < len(truth)
+    assert abs(told["auc"] - roc_auc_score(truth[on_a], chance[on_a])) <= told["auc_off_by_at_most"] + 1e-9
 
 
 def test_training_stops_early_by_harmonised_patients(tmp_path):

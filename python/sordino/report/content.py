@@ -45,11 +45,7 @@ def content(path: Path, site: str | None = None) -> dict[str, Any]:
         "policy": words.policy(study),
         "hashes": {
             **{key: heading.get(key) for key in ("policy", "schema", "roster")},
-            "ledger_heads": {
-                name: entry["ledger_head"]
-                for name, entry in folder.sites.get("sites", {}).items()
-                if "ledger_head" in entry
-            },
+            "ledger_heads": past.pop("ledger_heads"),
         },
         "run_with": heading.get("sordino"),
         "agreed": dict(study),

@@ -31,6 +31,7 @@ def history(lines: Sequence[Mapping[str, Any]], names: Sequence[str], planned: i
         "started": lines[0].get("at") if lines else None,
         "ended": last.get("at"),
         "finished": any(line.get("event") == "finished" for line in lines),
+        "ledger_heads": next((line["ledger_heads"] for line in lines if "ledger_heads" in line), {}),
         "resumed": [line.get("at") for line in lines if line.get("event") == "resumed"],
         "halted": [
             {key: line.get(key) for key in ("repeat", "number", "reason")}

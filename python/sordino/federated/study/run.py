@@ -76,7 +76,11 @@ def run_study(prepared: Prepared, out: Path, *, watch: Watcher = lambda _: None)
             else:
                 transcript.write("started", **_heading(prepared), sites=list(prepared.study.site_names))
             _Run(prepared, directory, transcript, checkpoint, watch).to_the_end()
-            transcript.write("finished")
+            sites = directory.session / "sites"
+            heads = {
+                name: read_chain(sites / name / "journal").head.hex() for name in prepared.study.site_names
+            }
+            transcript.write("finished", ledger_heads=heads)
     return True
 
 
@@ -136,8 +140,6 @@ class _Run:
         """To everybody how often each site was left out, to each site how well the model does there."""
         study, done = self._prepared.study, self._checkpoint
         told = participation(study, self._prepared.training, done.left_out)
-        for name, own in told["sites"].items():
-            own["ledger_head"] = read_chain(self._directory.session / "sites" / name / "journal").head.hex()
         heading = _heading(self._prepared)
         self._directory.write_json("sites.json", {**heading, **told, **shared(study, done.reports)})
         for name, own in told["sites"].items():

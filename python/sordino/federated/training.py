@@ -253,7 +253,7 @@ class Training:
         for part in late.parts:
             own = replace(self.fedavg, model=part.model).initial(self.learning_rate)
             for fold in range(late.folds + 1):
-                state |= {f"{BASES}{part.name}.{fold}.{name}": vector for name, vector in own.items()}
+                state |= {f"{BASES}{part.name}/{fold}/{name}": vector for name, vector in own.items()}
         return state
 
     @property

@@ -114,7 +114,7 @@ class Late:
                 which = self.folds_of(trained[0], part, features, trained[1])
             for fold in np.unique(which).tolist():
                 own = there & (which == fold)
-                parameters = bases[f"{part.name}.{fold}.parameters"]
+                parameters = bases[f"{part.name}/{fold}/parameters"]
                 scores[own, column] = part.model.decision(parameters, ready[own][:, part.places])
         return scores
 
@@ -123,7 +123,7 @@ class Late:
         ready, bases = standardised(filled(features, scaler), scaler), dict(scaler)
         for part, without, own in self.rows("pooled", features, target):
             fitted = part.model.fit(ready[own][:, part.places], target[own])
-            bases[f"{part.name}.{without}.parameters"] = fitted
+            bases[f"{part.name}/{without}/parameters"] = fitted
         scores = self.scores(features, bases, ("pooled", target))
         mean, scale = np.nanmean(scores, axis=0), np.nanstd(scores, axis=0)
         known = {"mean": mean, "fill": mean, "scale": np.where(scale > 0.0, scale, 1.0)}
@@ -217,7 +217,7 @@ class SideBySide:
         return (
             *_PREPARES,
             *(
-                f"{part.name}.{fold}.{name}"
+                f"{part.name}/{fold}/{name}"
                 for part, inner in zip(self.late.parts, self.inners, strict=True)
                 for fold in range(self.late.folds + 1)
                 for name in inner.reads
@@ -289,7 +289,7 @@ class SideBySide:
                 }
                 alone = replace(total, sums=sums, weights={EVERYONE: patients})
                 found = inner.advance(_own(state, part, fold), alone)
-                state |= {f"{part.name}.{fold}.{name}": vector for name, vector in found.items()}
+                state |= {f"{part.name}/{fold}/{name}": vector for name, vector in found.items()}
         return state
 
     def give_up(self, state: Arrays) -> Arrays:
@@ -299,13 +299,13 @@ class SideBySide:
             if isinstance(inner, Halting):
                 for fold in range(self.late.folds + 1):
                     found = inner.give_up(_own(state, part, fold))
-                    state |= {f"{part.name}.{fold}.{name}": vector for name, vector in found.items()}
+                    state |= {f"{part.name}/{fold}/{name}": vector for name, vector in found.items()}
         return state
 
 
 def _own(known: Arrays, part: Part, fold: int) -> Arrays:
     """One model's vectors."""
-    start = f"{part.name}.{fold}."
+    start = f"{part.name}/{fold}/"
     return {name.removeprefix(start): vector for name, vector in known.items() if name.startswith(start)}
 
 
@@ -324,7 +324,7 @@ class OnScores(Wrapped):
     def reads(self) -> tuple[str, ...]:
         """The inner one's, and all models."""
         models = (
-            f"{part.name}.{fold}.parameters"
+            f"{part.name}/{fold}/parameters"
             for part in self.late.parts
             for fold in range(self.late.folds + 1)
         )

@@ -82,7 +82,7 @@ def test_every_model_is_at_the_optimum_of_the_patients_it_may_see(trained):
                 features.append(ready[rows][:, part.places])
                 target.append(site.target[rows])
             expected = part.model.fit(np.concatenate(features), np.concatenate(target))
-            found = bases[f"{part.name}.{without}.parameters"]
+            found = bases[f"{part.name}/{without}/parameters"]
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4, err_msg=f"{place} {without}")
 
 
@@ -94,7 +94,7 @@ def test_scores_are_combined_at_the_optimum_of_what_models_give_patients_they_ha
         for column, part in enumerate(LATE.parts):
             for row, fold in enumerate(LATE.folds_of(name, part, site.features, site.target)):
                 if not np.isnan(site.features[row, list(part.places)]).all():
-                    *weights, start = bases[f"{part.name}.{fold}.parameters"]
+                    *weights, start = bases[f"{part.name}/{fold}/parameters"]
                     own[row, column] = ready[row, list(part.places)] @ weights + start
         scores.append(own)
         target.append(site.target)

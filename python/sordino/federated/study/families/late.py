@@ -89,7 +89,7 @@ def late_file(late: Late, state: Arrays, data: Data, common: Mapping[str, Any]) 
     bases, scored = bases_of(state), {}
     weights = state["parameters"][:-1] / state["scale"]
     for part, mean, weight in zip(late.parts, state["mean"], weights, strict=True):
-        *coefficients, intercept = bases[f"{part.name}.{late.folds}.parameters"].tolist()
+        *coefficients, intercept = bases[f"{part.name}/{late.folds}/parameters"].tolist()
         scored[part.name] = Scored(coefficients, intercept, float(mean), float(weight))
     return LateFile(
         **{

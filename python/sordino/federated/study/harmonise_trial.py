@@ -22,24 +22,28 @@ def try_harmonisation(prepared: Prepared) -> tuple[list[str], list[str]]:
     combat, table = prepared.training.harmonisation, prepared.study.harmonise
     if combat is None or table is None:
         return [], []
-    layout, faults, alone = combat.plan.layout, [], set()
+    layout = combat.plan.layout
+    # By site and batch the fewest patients to train on, and the repeat that has so few.
+    fewest: dict[tuple[str, str], tuple[int, int]] = {}
     for repeat in range(prepared.study.repeats):
         for name, site in prepared.sites(repeat).items():
             trained = Counter(site.origins["features"].batches.tolist())
-            for label in sorted(layout.held[name]):
-                if not trained[label]:
-                    faults.append(
-                        f"site {name!r} has nobody of batch {label!r} to train on in repeat {repeat + 1}, so "
-                        "those held out cannot be adjusted: hold out fewer, or others"
-                    )
-                if trained[label] == 1 and label not in layout.shared:
-                    alone.add((name, label))
+            for label in layout.held[name]:
+                now = (trained[label], repeat + 1)
+                fewest[name, label] = min(now, fewest.get((name, label), now))
+    faults = [
+        f"site {name!r} has nobody of batch {label!r} to train on in repeat {repeat}, so those held out "
+        "cannot be adjusted: hold out fewer, or others"
+        for (name, label), (patients, repeat) in sorted(fewest.items())
+        if not patients
+    ]
     if faults:
         return faults, []
     doubts = [
         f"batch {label!r} of site {name!r} has one patient to train on, so no variance: only its location is "
         "harmonised"
-        for name, label in sorted(alone)
+        for (name, label), (patients, _) in sorted(fewest.items())
+        if patients == 1 and label not in layout.shared
     ]
     if layout.split:
         doubts.append(

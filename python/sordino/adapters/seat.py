@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from sordino.aggregation.base import Contribution
 from sordino.aggregation.ends import upload_contribution
-from sordino.errors import StateError
+from sordino.errors import RequestRefused, StateError
 from sordino.files.settings import SiteSettings
 from sordino.protocol import messages as m
 from sordino.protocol import wire
@@ -50,19 +50,21 @@ class Seat:
         """The session, secrets included; what was saved before where there is none."""
         return self._site.save() if self._site.state is not None else self._saved
 
-    def answer(self, data: bytes, body: bytes, contribute: Contribute) -> Reply:
+    def answer(self, data: bytes, body: bytes, contribute: Contribute, *, kind: str = "") -> Reply:
         """The answer to any message; `contribute` is called for a question that was not answered yet.
+
+        kind  what the engine takes the question for, where it has a say in that
 
         Never raises for what goes wrong with a message, on this side, or in `contribute`: the coordinator is
         told no more than `Site.refusal` says, and the rest is logged here.
         """
         try:
-            return self._answer(data, body, contribute)
+            return self._answer(data, body, contribute, kind)
         except Exception as error:  # noqa: BLE001 - `refusal` tells which may be told
             _log.warning("site %r refuses", self._site.name, exc_info=error)
             return Reply(self._site.refusal(error))
 
-    def _answer(self, data: bytes, body: bytes, contribute: Contribute) -> Reply:
+    def _answer(self, data: bytes, body: bytes, contribute: Contribute, kind: str) -> Reply:
         site, sites = self._site, len(self._settings.roster)
         request = wire.read_at_site(data, sites)
         if self._saved and not self._opens_another(request):
@@ -71,6 +73,8 @@ class Seat:
             return Reply(site.handle(data))
         if (stored := site.repeat(data)) is not None:
             return stored
+        if kind and request.kind != kind:
+            raise RequestRefused(f"question {request.kind!r} came as a message of the type {kind!r}")
         task = site.begin(data, body)
         if site.state is None:
             raise StateError("no session: the site has taken no offer")

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
-from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Error, Message
 
 from sordino.adapters.flower.envelope import ENVELOPE, body_of, open_request, seal_reply
 from sordino.adapters.flower.records import WEIGHT, contribution_of
-from sordino.aggregation.ends import upload_contribution
+from sordino.adapters.seat import Seat
+from sordino.aggregation.base import Contribution
 from sordino.errors import ConfigError, RequestRefused, StateError
 from sordino.files.settings import SiteSettings, read_site
 from sordino.protocol import messages as m
 from sordino.protocol import wire
-from sordino.protocol.coordinator import Request
 from sordino.protocol.journal import Reply
-from sordino.protocol.policy import EVERYONE
-from sordino.protocol.site import Site
-from sordino.protocol.state import load_state
+from sordino.protocol.site import Task
 
 SITE_KEY = "sordino-site"
 """The key of the node's own configuration that holds the path of its site.toml."""
@@ -63,70 +61,29 @@ class SecureMod:
         data, records = open_request(message.content)
         if data is None:
             raise RequestRefused("a question that is not for a secure sum is not answered here")
-        settings = _settings(context)
-        site = self._site(settings, context, data)
-        try:
-            return self._handle(site, settings, data, records, message, context, call_next)
-        except Exception as error:  # noqa: BLE001 - `refusal` tells which may be told
-            _log.warning("site %r refuses", site.name, exc_info=error)
-            return Reply(site.refusal(error))
-        finally:
-            _keep(site, context)
+        settings, record = _settings(context), _record(context)
+        saved, asked = record.get("session"), ""
 
-    def _site(self, settings: SiteSettings, context: Context, data: bytes) -> Site:
-        site = Site(
-            settings.identity,
-            settings.roster,
-            settings.floor,
-            settings.journal,
-            dataset=settings.dataset,
-            groups=settings.groups,
-            schema=self._schema(context),
-            guard=settings.guard,
-        )
-        saved = _record(context).get("session")
-        if isinstance(saved, bytes) and not _opens_another(data, saved, len(settings.roster)):
-            site.load(saved)
-        return site
-
-    def _handle(
-        self,
-        site: Site,
-        settings: SiteSettings,
-        data: bytes,
-        records: RecordDict,
-        message: Message,
-        context: Context,
-        call_next: Next,
-    ) -> Reply:
-        request = wire.read_at_site(data, len(settings.roster))
-        if not isinstance(request, m.UploadRequest):
-            reply = Reply(site.handle(data))
-            if isinstance(request, m.UnmaskRequest):
-                _record(context)[_CERTIFIED + str(_record(context).get("kind"))] = True
-            return reply
-        if (stored := site.repeat(data)) is not None:
-            return stored
-        asked = Request(site.name, data, body_of(records))
-        if request.kind != message.metadata.message_type:
-            raise RequestRefused(
-                f"question {request.kind!r} came as a message of the type {message.metadata.message_type!r}"
+        def contribute(task: Task, groups: Collection[str]) -> Contribution:
+            nonlocal asked
+            message.content = records
+            answer = call_next(message, context)
+            if answer.has_error():
+                raise StateError(f"the app failed: {answer.error.reason}")
+            asked = task.question.kind
+            return contribution_of(
+                task.question, groups, records, answer.content, weighted_by=self._weighted_by
             )
-        task = site.begin(asked.data, asked.body)
-        message.content = records
-        answer = call_next(message, context)
-        if answer.has_error():
-            raise StateError(f"the app failed: {answer.error.reason}")
-        groups = (EVERYONE, *settings.groups)
-        contribution = contribution_of(
-            task.question, groups, records, answer.content, weighted_by=self._weighted_by
-        )
-        state = site.state
-        if state is None:
-            raise StateError("no session: the site has taken no offer")
-        reply = upload_contribution(site, state.policy, asked, task, contribution, groups=groups)
-        _record(context)["kind"] = request.kind
-        _record(context)[_CERTIFIED + request.kind] = False
+
+        seat = Seat(settings, saved if isinstance(saved, bytes) else b"", schema=self._schema(context))
+        reply = seat.answer(data, body_of(records), contribute, kind=message.metadata.message_type)
+        record["session"] = seat.save()
+        answered = wire.read_at_coordinator(reply.data, len(settings.roster))
+        if isinstance(answered, m.Upload) and asked:
+            record["kind"] = asked
+            record[_CERTIFIED + asked] = False
+        elif isinstance(answered, m.Unmasking):
+            record[_CERTIFIED + str(record.get("kind"))] = True
         return reply
 
 
@@ -158,14 +115,3 @@ def _record(context: Context) -> ConfigRecord:
     if ENVELOPE not in context.state:
         context.state[ENVELOPE] = ConfigRecord()
     return context.state[ENVELOPE]
-
-
-def _opens_another(data: bytes, saved: bytes, sites: int) -> bool:
-    """Whether this offers another session than the saved one, which then makes room if it is accepted."""
-    request = wire.read_at_site(data, sites)
-    return isinstance(request, m.Offer) and request.session_id != load_state(saved).session_id
-
-
-def _keep(site: Site, context: Context) -> None:
-    if site.state is not None:
-        _record(context)["session"] = site.save()

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 
 from flwr.app import ArrayRecord
 
-from sordino.adapters.flower.records import REST
-from sordino.course.resolution import fraction_bits
-from sordino.protocol.policy import Block, Question
+from sordino.adapters import named
+from sordino.protocol.policy import Question
 
 
 def plan_question(
@@ -32,14 +31,13 @@ def plan_question(
     metrics      by metric: the bound on its values
     wanted_bits  resolution 2**-wanted_bits, if the lanes allow
     """
-
-    def block(name: str, length: int, bound: float) -> Block:
-        bits = fraction_bits(name, clip=bound, sites=sites, max_weight=max_weight, wanted=wanted_bits)
-        return Block(name, length, bound, bits)
-
-    sizes = {name: array.numpy().size for name, array in (arrays or {}).items()}
-    blocks = [block(name, sizes.pop(name), bound) for name, bound in clips.items()]
-    if sizes:
-        blocks.append(block(REST, sum(sizes.values()), clip))
-    blocks += [block(name, 1, bound) for name, bound in metrics.items()]
-    return Question(kind=kind, blocks=tuple(blocks), max_weight=max_weight)
+    return named.plan_question(
+        kind,
+        {name: array.numpy() for name, array in (arrays or {}).items()},
+        sites=sites,
+        max_weight=max_weight,
+        clip=clip,
+        clips=clips,
+        metrics=metrics,
+        wanted_bits=wanted_bits,
+    )

@@ -14,14 +14,12 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from sordino.adapters.flower.envelope import ENVELOPE
+from sordino.adapters.named import array_blocks
 from sordino.aggregation.base import Aggregate, Contribution
 from sordino.errors import InvalidArgument
 from sordino.protocol.policy import Question
 
 Floats = NDArray[np.floating[Any]]
-
-REST = "arrays"
-"""The block of all arrays that have none of their own."""
 
 WEIGHT = "num-examples"
 """The metric by which Flower weighs sites."""
@@ -43,14 +41,6 @@ def all_arrays(records: RecordDict) -> dict[str, Array]:
                 raise InvalidArgument(f"two arrays are named {name!r}")
             found[name] = array
     return found
-
-
-def array_blocks(question: Question, sent: Collection[str]) -> dict[str, list[str]]:
-    """By block: the arrays in it, of those that were sent."""
-    own = {block.name: [block.name] for block in question.blocks if block.name in sent}
-    if any(block.name == REST for block in question.blocks):
-        own[REST] = sorted(set(sent) - set(own))
-    return own
 
 
 def contribution_of(

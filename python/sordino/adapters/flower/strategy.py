@@ -16,7 +16,8 @@ from flwr.serverapp.strategy import Result, Strategy
 from sordino.adapters.flower.envelope import body_of
 from sordino.adapters.flower.line import GridLine
 from sordino.adapters.flower.means import check_mean
-from sordino.adapters.flower.records import array_blocks, mean_of
+from sordino.adapters.flower.records import mean_of
+from sordino.adapters.named import array_blocks
 from sordino.adapters.session import Round, Session, read, save
 from sordino.errors import InvalidArgument, PolicyError, StateError
 from sordino.files.settings import read_roster

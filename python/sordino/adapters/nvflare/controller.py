@@ -38,15 +38,16 @@ _log = logging.getLogger(__name__)
 class SecureFedAvg(ModelController):  # type: ignore[misc]
     """Asks the question "train" once a round, and makes the mean change of the sum the new model.
 
-    Arguments are what JSON holds, as in every NVFlare job; `SecureFedAvgRecipe` makes them:
+    Arguments are what JSON holds, as in every NVFlare job; `SecureFedAvgRecipe` makes them.
 
-    policy          the policy's own JSON, base64 of its MessagePack (`pack_policy`)
+    policy          base64 of the policy's MessagePack (`pack_policy`)
     roster          name -> public key in hexadecimal
     model           base64 of `pack_sent`, or the path of an .npz file at the server
     num_rounds      rounds in all; where the policy has a question "validate", it follows every one
     timeout         seconds that a site has for a question; who takes longer is left out
     answer_within   seconds that a site has for any other message
     attempts        how often a question is asked in all if a round is lost
+    delta           at which `rounds.json` tells epsilon, where the policy has noise
     directory       at the server: where model and session are kept, so that a later job goes on after them
 
     Leaves `model.npz` and `rounds.json` in the job's workspace. The job fails, with the reason, where

@@ -25,6 +25,7 @@ def test_an_audit_writes_rows_pictures_and_what_is_missing(tmp_path: Path) -> No
     assert by["inversion, analytic, one patient", "secure sum with noise"]["error"] > 0.1
     control, null = by["one-run epsilon", "control"], by["one-run epsilon", "null"]
     assert control["least"] > control["claimed"] > null["least"]
+    assert [row["expected"] for row in found["rows"] if row["target"] in ("control", "null")] == [True] * 9
     assert any("0.1% false positives" in line for line in found["missing"])
     assert "proves nothing" in result.stdout
     assert (out / "image-patches-one-sites-raw-update.png").read_bytes().startswith(b"\x89PNG")

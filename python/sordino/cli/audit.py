@@ -54,7 +54,7 @@ def audit(
         table.add_column(heading)
     for row in report.rows:
         table.add_row(row.attack, row.target, row.result, row.says)
-    Console(width=None).print(table)
+    Console().print(table)
     for missing in report.missing:
         tell_warning(missing, err=False)
     typer.echo(f"An audit that finds nothing proves nothing. Written to {out / 'audit.json'}")

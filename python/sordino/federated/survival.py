@@ -17,6 +17,7 @@ from sordino.course.arrays import Arrays
 from sordino.course.follow import STOPPED
 from sordino.course.stage import Stage
 from sordino.federated.site import Site
+from sordino.federated.wrapped import Wrapped
 from sordino.models.model import Matrix, Model, Vector
 from sordino.protocol.policy import Question
 from sordino.statistics.scaling import standardised
@@ -28,32 +29,12 @@ from sordino.survival.rows import SurvivalRows
 
 
 @dataclass(frozen=True)
-class OnSurvival:
+class OnSurvival(Wrapped):
     """A stage of survival rows, over a training's sites."""
-
-    inner: EventQuantiles | Leaving
-
-    @property
-    def kind(self) -> str:
-        """The inner one's."""
-        return self.inner.kind
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """The inner one's."""
-        return self.inner.reads
-
-    def question(self) -> Question:
-        """The inner one's."""
-        return self.inner.question()
 
     def contribute(self, site: Site, known: Arrays) -> Contribution:
         """The inner one's."""
         return self.inner.contribute(_rows(site, site.features, site.target), known)
-
-    def advance(self, state: Arrays, total: Aggregate) -> Arrays:
-        """The inner one's."""
-        return self.inner.advance(state, total)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sordino.aggregation.base import Aggregate, Contribution
 from sordino.course.arrays import Arrays
@@ -15,7 +16,7 @@ from sordino.protocol.policy import Question
 class Wrapped:
     """All of it is the inner stage's."""
 
-    inner: Stage[Site]
+    inner: Stage[Any]
 
     @property
     def kind(self) -> str:

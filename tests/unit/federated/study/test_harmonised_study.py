@@ -80,6 +80,14 @@ def written(
     return path
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a short run."""
+    folder = tmp_path_factory.mktemp("finished")
+    run_study(prepare(written(folder, training="rounds = 1")), folder / "out")
+    return folder / "out"
+
+
 def by_the_library(prepared, **settings):
     """What `harmonise` makes of the training rows of the first repeat, and of those held out."""
     sites = prepared.sites(0)
@@ -276,10 +284,9 @@ def test_predict_adjusts_new_patients_by_what_their_site_kept(tmp_path):
         ("", ["--site", "north"], "column 'scanner': the batch is missing"),
     ],
 )
-def test_predict_refuses_a_batch_that_it_does_not_know(tmp_path, scanner, options, message):
-    run_study(prepare(written(tmp_path, training="rounds = 1")), tmp_path / "out")
+def test_predict_refuses_a_batch_that_it_does_not_know(finished, tmp_path, scanner, options, message):
     new = write_csv(tmp_path / "new.csv", HEADER, [["p", 60.0, "f", scanner, 0.0, 0.0, 0.0, 1]])
-    model = tmp_path / "out" / "model.json"
+    model = finished / "model.json"
     ran = CliRunner().invoke(app, ["predict", str(model), str(new), *options])
     assert isinstance(ran.exception, ConfigError) or ran.exit_code
     assert message in f"{ran.output} {ran.exception}"
@@ -287,17 +294,13 @@ def test_predict_refuses_a_batch_that_it_does_not_know(tmp_path, scanner, option
         assert CliRunner().invoke(app, ["predict", str(model), str(new)]).exit_code == 0
 
 
-def test_effects_of_another_run_are_refused(tmp_path):
-    run_study(prepare(written(tmp_path, training="rounds = 1")), tmp_path / "one")
-    (tmp_path / "other").mkdir()
-    other = prepare(written(tmp_path / "other", given=rows(1), training="rounds = 1"))
-    run_study(other, tmp_path / "other" / "out")
-    (tmp_path / "one" / "sites" / "north" / "effects.json").write_bytes(
-        (tmp_path / "other" / "out" / "sites" / "north" / "effects.json").read_bytes()
-    )
+def test_effects_of_another_run_are_refused(finished, tmp_path):
+    run_study(prepare(written(tmp_path, given=rows(1), training="rounds = 1")), tmp_path / "out")
+    effects = "sites/north/effects.json"
+    (tmp_path / "out" / effects).write_bytes((finished / effects).read_bytes())
     new = write_csv(tmp_path / "new.csv", HEADER, [["p", 60.0, "f", "D", 0.0, 0.0, 0.0, 1]])
     ran = CliRunner().invoke(
-        app, ["predict", str(tmp_path / "one" / "model.json"), str(new), "--site", "north"]
+        app, ["predict", str(tmp_path / "out" / "model.json"), str(new), "--site", "north"]
     )
     assert "of another run" in f"{ran.output} {ran.exception}"
 

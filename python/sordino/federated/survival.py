@@ -23,7 +23,7 @@ from sordino.protocol.policy import Question
 from sordino.statistics.scaling import standardised
 from sordino.survival.concordance import Concordance
 from sordino.survival.curves import SurvivalCurves
-from sordino.survival.grid import EventQuantiles, Leaving, merged
+from sordino.survival.grid import EventQuantiles, Leaving
 from sordino.survival.risk_sets import RiskSets
 from sordino.survival.rows import SurvivalRows
 
@@ -136,38 +136,39 @@ def time_grid(
 
 
 def curves_by_risk(scored: NDArray[np.float64], cuts: Vector, *, least: int) -> dict[str, Any]:
-    """Kaplan-Meier curves of the halves of lower and of higher predicted risk; empty for too few patients.
+    """Survival of the halves of lower and of higher predicted risk; empty for too few patients.
 
     scored  counts of shape (2, times, risks), those with the event first, times as in `Concordance`
 
-    Each half has `least` patients, and at each time that is told so many of it leave, or none: cuts that
-    would show fewer are left out. Who is censored at a cut counts as censored before it.
+    The life-table estimate (Cutler and Ederer 1958): who is censored between two times that are told was at
+    risk for half of the interval. Of each half `least` patients leave in each interval, and after the last
+    one so many are left, or none: cuts that would show fewer are passed over.
     """
     everybody = scored.sum(axis=(0, 1))
     half = int(np.abs(np.cumsum(everybody)[:-1] - 0.5 * everybody.sum()).argmin()) + 1
-    if min(everybody[:half].sum(), everybody[half:].sum()) < least:
+    events, censored = np.stack([scored[..., :half].sum(axis=2), scored[..., half:].sum(axis=2)], axis=1)
+    kept = _told_cuts(events + censored, len(cuts), least)
+    if not kept:
         return {}
-    halves = np.stack([scored[..., :half].sum(axis=2), scored[..., half:].sum(axis=2)], axis=1)
-    events, censored = halves[:, :, : len(cuts) + 1]
-    found = merged(events, censored, least)
-    if not len(found.kept):
-        return {}
-    leave = found.deaths + found.censored
-    leave[:, -1] += found.beyond
+    starts = [0, *(place + 1 for place in kept[:-1])]
+    within = slice(kept[-1] + 1)
+    deaths, lost = (np.add.reduceat(part[:, within], starts, axis=1) for part in (events, censored))
+    patients, leave = (events + censored).sum(axis=1), deaths + lost
+    entered = patients[:, np.newaxis] - np.cumsum(leave, axis=1) + leave
     curves = SurvivalCurves(
         groups=("lower predicted risk", "higher predicted risk"),
-        cuts=cuts[found.kept],
-        deaths=found.deaths,
-        at_risk=np.cumsum(leave[:, ::-1], axis=1)[:, ::-1],
-        beyond=found.beyond,
+        cuts=cuts[kept],
+        deaths=deaths,
+        at_risk=entered - 0.5 * lost,
+        beyond=events.sum(axis=1) - deaths.sum(axis=1),
     )
     survival, (low, high) = curves.survival(), curves.band()
     return {
         "curves": [
             {
                 "group": name,
-                "patients": round(float(halves[:, place].sum())),
-                "events": round(float(halves[0, place].sum())),
+                "patients": round(float(patients[place])),
+                "events": round(float(events[place].sum())),
                 "times": curves.cuts.tolist(),
                 "at_risk": curves.at_risk[place].tolist(),
                 "survival": survival[place].tolist(),
@@ -177,6 +178,19 @@ def curves_by_risk(scored: NDArray[np.float64], cuts: Vector, *, least: int) -> 
             for place, name in enumerate(curves.groups)
         ]
     }
+
+
+def _told_cuts(leave: Matrix, cuts: int, least: int) -> list[int]:
+    """The cuts up to each of which `least` of each group leave, and after which as many are left, or none."""
+    kept: list[int] = []
+    since = np.zeros(len(leave))
+    for place in range(cuts):
+        since += leave[:, place]
+        left = leave[:, place + 1 :].sum(axis=1)
+        if (since >= least).all() and ((left == 0.0) | (left >= least)).all():
+            kept.append(place)
+            since = np.zeros(len(leave))
+    return kept
 
 
 def _rows(

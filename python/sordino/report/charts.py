@@ -134,13 +134,13 @@ def strip(label: str, marks: Iterable[tuple[float, float, str]], height: float =
 def interval(
     label: str, value: float, between: tuple[float, float] | None, span: tuple[float, float]
 ) -> Markup:
-    """A strip with a value, its interval if there is one, and an axis from one end of `span` to the other."""
+    """A strip along `span` with a value, its interval if there is one, and a hair at 0.5."""
 
     def place(number: float) -> float:
         low, high = span
         return min(max((number - low) / (high - low), 0.0), 1.0)
 
-    marks = [(0.0, 1.0, "rail")]
+    marks = [(0.0, 1.0, "rail"), (place(0.5) - 0.001, place(0.5) + 0.001, "half")]
     if between is not None:
         marks.append((place(between[0]), place(between[1]), "whisker"))
     at = place(value)

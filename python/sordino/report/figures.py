@@ -214,7 +214,7 @@ def calibration(bands: Sequence[Mapping[str, Any]]) -> Markup:
 
 
 def survival(curves: Sequence[Mapping[str, Any]], time: str) -> Markup:
-    """Kaplan-Meier curves by predicted risk."""
+    """Survival curves by predicted risk."""
     end = max(curve["times"][-1] for curve in curves)
     axes = Axes((0.0, 1.04 * end), (0.0, 1.0), time, "part without the event")
     marks, rows = [], []
@@ -235,7 +235,7 @@ def survival(curves: Sequence[Mapping[str, Any]], time: str) -> Markup:
         f"{curve['group']}: {curve['patients']} patients, {curve['events']} events" for curve in curves
     )
     caption = (
-        f"Kaplan-Meier curves of the held-out patients with 95 % bands. {halves} (dashed). They step only "
+        f"Life-table curves of the held-out patients with 95 % bands. {halves} (dashed). They step only "
         "at the public times at which enough patients leave."
     )
     drawing = charts.chart("risk-curves", "Survival by predicted risk", caption, axes, *marks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-EMPTY = {"br", "meta"}
+EMPTY = {"br", "link", "meta", "img"}
 
 
 class Markup(str):

@@ -28,6 +28,7 @@ def page(report: Mapping[str, Any]) -> str:
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", http_equiv="Content-Security-Policy", content=GUARD),
         element("meta", name="color-scheme", content="light dark"),
+        element("link", rel="icon", href="data:,"),  # else a browser asks for one
         element("title", title),
         element("style", Markup(STYLE.read_text(encoding="utf-8"))),
     )
@@ -119,8 +120,8 @@ def _results(report: Mapping[str, Any]) -> Markup:
         ),
         element(
             "p",
-            "From secure sums over the held-out patients of all sites. The interval is that of so many "
-            "patients, not of other hospitals.",
+            "From secure sums over the held-out patients of all sites. The hair is at 0.5; the interval is "
+            "that of so many patients, not of other hospitals.",
             class_="small",
         ),
     ]
@@ -223,8 +224,10 @@ def _training(report: Mapping[str, Any]) -> Markup:
             )
         )
     if stops:
-        rounds = ", ".join(str(stop["round"]) for stop in stops)
-        parts.append(element("p", f"Training ended before its last round, in round {rounds}."))
+        rounds = ", ".join(str(last) for last in sorted({stop["round"] for stop in stops}))
+        parts.append(
+            element("p", f"Training ended by itself before the most rounds allowed: in round {rounds}.")
+        )
     parts += [
         element("p", f"Split {halt['repeat']}, round {halt['number']}: {halt['reason']}")
         for halt in past["halted"]

@@ -17,6 +17,10 @@ OFTEN = 0.2
 """Part of the rounds from which on a site's absence is told among the warnings."""
 
 QUESTIONS = {
+    "combat_units": "typical size of each feature, to harmonise",
+    "combat_centres": "centres of the features, to harmonise",
+    "combat": "batch effects on the features",
+    "combat_reference": "the reference batch of the features",
     "units": "typical size of each feature",
     "means": "means of the features",
     "variances": "spread of the features",

@@ -92,6 +92,28 @@ def c_index(scored: NDArray[np.float64]) -> CIndex:
     )
 
 
+def c_index_deviation(scored: NDArray[np.float64]) -> float:
+    """Standard deviation of `c_index`, by the infinitesimal jackknife: how far each patient moves it.
+
+    With one patient's share of the concordant pairs c and of all pairs p the C-index C = sum(c) / sum(p) has
+    the variance sum((c - C p)^2) / pairs^2. NaN without pairs.
+    """
+    events, everybody = scored[0], scored.sum(axis=0)
+    later = np.cumsum(everybody[::-1], axis=0)[::-1] - everybody
+    before = np.cumsum(events, axis=0) - events
+    # As the one with the event, and as the one who was still followed then.
+    right = np.cumsum(later, axis=1) - 0.5 * later
+    wrong = np.cumsum(before[:, ::-1], axis=1)[:, ::-1] - 0.5 * before
+    pairs_first, pairs_then = later.sum(axis=1, keepdims=True), before.sum(axis=1, keepdims=True)
+    pairs = float((events * pairs_first).sum())
+    if not pairs:
+        return float("nan")
+    index = float((events * right).sum()) / pairs
+    then = wrong - index * pairs_then
+    moved = events * (right - index * pairs_first + then) ** 2 + scored[1] * then**2
+    return float(np.sqrt(moved.sum())) / pairs
+
+
 def harrell(time: Vector, event: NDArray[np.bool_], score: Vector) -> float:
     """Harrell's C-index of patients in one place; a patient with the event dies before one censored then.
 

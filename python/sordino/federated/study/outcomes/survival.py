@@ -17,7 +17,7 @@ from sordino.federated.study.outcomes.outcome import Metrics, Unscaled
 from sordino.federated.study.table import SHOWN, Table
 from sordino.federated.survival import SurvivalEvaluation, curves_by_risk, time_grid
 from sordino.models.model import Matrix, Model, Vector
-from sordino.survival.concordance import c_index, harrell
+from sordino.survival.concordance import c_index, c_index_deviation, harrell
 from sordino.survival.grid import TAIL, checked_cuts
 
 if TYPE_CHECKING:
@@ -153,6 +153,7 @@ class Survival(Unscaled):
             "c_index": found.value,
             "c_index_low": found.low,
             "c_index_high": found.high,
+            "c_index_deviation": c_index_deviation(scored),
         }
 
     def figures(self, state: Arrays, *, least: int) -> Metrics:

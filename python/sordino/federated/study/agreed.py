@@ -32,7 +32,7 @@ def agreed(prepared: Prepared, roster: str) -> dict[str, Any]:
         "test": None if test is None else _public(test),
         **{
             key: tables[key]
-            for key in ("model", "training", "privacy", "modalities", "harmonise", "subgroups")
+            for key in ("model", "training", "privacy", "modalities", "fusion", "harmonise", "subgroups")
         },
         "terms": {
             name: getattr(policy, name)

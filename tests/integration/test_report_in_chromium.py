@@ -38,7 +38,7 @@ ITS_OWN = {"accounts.google.com", "clients2.google.com", "update.googleapis.com"
 # Frames as wide as screens measure the page; what they find is the harness's own text.
 HARNESS = """<!doctype html><title>harness</title><link rel="icon" href="data:,"><body style="margin:0">
 <script>
-const widths = [1280, 360], found = {};
+const widths = [1280, 680, 360], found = {};
 const measure = (frame, width) => {
   const page = frame.contentDocument, root = page.documentElement;
   const all = [...page.querySelectorAll("body *")], drawn = [...page.querySelectorAll("svg")];
@@ -52,6 +52,8 @@ const measure = (frame, width) => {
     nameless: drawn.filter(one => !one.querySelector("title")).length,
     drawn: drawn.length,
     figures: [...page.querySelectorAll("figure")].map(one => one.id),
+    clipped: [...page.querySelectorAll(".scroll")].filter(shown).filter(
+      one => one.scrollWidth > one.clientWidth).map(one => one.ariaLabel),
     lang: root.lang,
     unreached: [...page.querySelectorAll("a, summary, [tabindex]")].filter(shown).filter(
       one => (one.focus(), page.activeElement !== one)).length,
@@ -82,6 +84,10 @@ def run(tmp_path_factory):
         more='[[dropouts]]\nround = 2\nsite = "north"\n[simulation]\ncompare_pooled = true\n',
     )
     run_study(prepare(study), folder / "out")
+    row = {"attack": "membership, likelihood ratio", "target": "secure sum with noise", "figures": {}}
+    row["result"] = "81.1% imputed, 81.1% with the model, gained 0.000 (-0.015 to 0.015), of 153 patients"
+    row["says"] = "The model gave nothing away beyond what imputation without it finds."
+    (folder / "out" / "audit.json").write_text(json.dumps({"rows": [row], "missing": []}))
     write_report(folder / "out")
     return folder / "out"
 
@@ -123,10 +129,11 @@ def test_page_fits_wide_and_narrow_screens_and_asks_for_nothing(run, tmp_path):
     told = re.search("<pre>FOUND(.*)END</pre>", done.stdout)
     assert told, done.stderr
     found = json.loads(unescape(told[1]))
-    for width in (1280, 360):
+    for width in (1280, 680, 360):
         seen = found[str(width)]
         assert seen["wide"] <= width, seen
         assert seen["out"] == []
+        assert width < 600 or seen["clipped"] == []  # a sheet of paper is 680 wide, and cannot be scrolled
         assert (seen["empty"], seen["nameless"], seen["unreached"], seen["lang"]) == (0, 0, 0, "en")
         assert seen["drawn"] >= 15
         assert set(seen["figures"]) == {"timeline", "traffic", "convergence", "roc", "calibration"}

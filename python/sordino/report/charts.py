@@ -140,10 +140,11 @@ def interval(
         low, high = span
         return min(max((number - low) / (high - low), 0.0), 1.0)
 
-    marks = [(0.0, 1.0, "rail"), (place(0.5) - 0.001, place(0.5) + 0.001, "half")]
+    marks = [(0.0, 1.0, "rail")]
     if between is not None:
         marks.append((place(between[0]), place(between[1]), "whisker"))
-    at = place(value)
+    at, half = place(value), place(0.5)
+    marks.append((half - 0.001, half + 0.001, "half"))
     marks.append((max(at - 0.006, 0.0), min(at + 0.006, 1.0), "value"))
     return strip(label, marks)
 

@@ -55,7 +55,11 @@ def content(path: Path, site: str | None = None) -> dict[str, Any]:
         "test": _test(repeats, headline, secure),
         "simulation": metrics.get("simulation"),
         "privacy": metrics.get("privacy"),
-        "shared_performance": folder.sites.get("shared_performance", {}),
+        "shared_performance": {
+            name: [test and with_interval(test, headline) for test in tests]
+            for name, tests in folder.sites.get("shared_performance", {}).items()
+            if headline is not None
+        },
         "own": dict(folder.own) or None,
         "audit": _audit(folder),
         "card": words.card(folder, past),

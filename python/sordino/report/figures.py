@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from sordino.report.intervals import wilson
 from sordino.report.markup import Markup, element, joined
 from sordino.report.words import question
 
-COLUMNS = 200
+COLUMNS = 1000
 """Sums that one strip of the timeline shows apart; of more, neighbours share a column, the worst is shown."""
 
 
@@ -102,8 +103,9 @@ def timeline(past: Mapping[str, Any]) -> Markup:
         "Sums in which a site was lost",
     )
     deadlines = sum(site["late"] for site in sites.values())
+    shared = f", of which {share} share a column that shows the worst of them," if share > 1 else ""
     caption = (
-        f"{len(rounds)} rounds in the order in which they were made, from left to right, "
+        f"{len(rounds)} rounds{shared} in the order in which they were made, from left to right, "
         f"{_time(past['started'])} to {_time(past['ended'])} UTC. "
         f"{len(lost)} lost a site; deadlines were missed {deadlines} times; "
         f"the run was interrupted and resumed {len(past['resumed'])} times."
@@ -329,7 +331,7 @@ def size(count: float) -> str:
 
 
 def _kind(cell: str) -> str | None:
-    return "number" if cell[:1].isdigit() or cell[:2].lstrip("-").isdigit() else None
+    return "number" if re.fullmatch(r"-?[\d.,]+( to -?[\d.,]+| [kMG]?B)?", cell) else None
 
 
 def _state(one: Mapping[str, Any], name: str) -> str:

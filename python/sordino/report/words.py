@@ -253,7 +253,7 @@ def exposure(folder: Folder) -> list[dict[str, str]]:
         ),
         (
             "The coordinator",
-            f"One sum a round over {over}; who dropped out when; sizes, times. It could tell a wrong sum.",
+            f"One sum a round over {over}; who dropped out; sizes, times. It could announce a wrong one.",
         ),
     ]
     if least and colluders is not None:
@@ -334,6 +334,8 @@ def card(folder: Folder, past: Mapping[str, Any]) -> dict[str, list[str]]:
 
 def question(kind: str) -> str:
     """What a sum is about."""
+    if kind.startswith("scores_"):
+        return "each modality's scores, which late fusion combines"
     return QUESTIONS.get(kind, kind)
 
 

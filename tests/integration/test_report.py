@@ -110,6 +110,8 @@ def test_whole_run_shows_every_figure(whole):
 def test_bands_hold_enough_patients_and_all_of_them(whole):
     test = content(whole)["test"]
     bands = test["figures"]["bands"]
+    repeats = json.loads((whole / "metrics.json").read_text())["secure_sums"]["repeats"]
+    assert ["figures" in repeat for repeat in repeats] == [True, False, False]
     assert all(band["patients"] >= 10 for band in bands)
     assert sum(band["patients"] for band in bands) == test["splits"][0]["patients"]
     assert sum(band["positives"] for band in bands) == test["splits"][0]["positives"]
@@ -168,6 +170,16 @@ def test_private_run_shows_what_it_spent(tmp_path):
     assert "No loss by round was asked for" in text
     assert any("Epsilon is" in warning for warning in report["warnings"])
     assert not any("No sum has noise" in warning for warning in report["warnings"])
+
+
+def test_private_run_that_was_interrupted_says_what_it_spent_so_far(tmp_path):
+    study = write_study(tmp_path, policy="", more=PRIVACY, training="rounds = 3\nlearning_rate = 0.5")
+    with contextlib.suppress(KeyboardInterrupt):
+        run_study(prepare(study), tmp_path / "out", watch=stop_after(5))
+    report, text, _ = read(tmp_path / "out")
+    spent = report["history"]["rounds"][-1]["epsilon"]
+    assert 0 < spent < 60
+    assert f"Epsilon so far: {spent:.4g}, of 60 allowed" in text
 
 
 def test_survival_run_shows_curves_by_risk(tmp_path):

@@ -184,6 +184,9 @@ class _Run:
             pooled=study.simulation.compare_pooled,
             least=study.test.min_subgroup if study.test else LEAST,
         )
+        if start.repeat:
+            # Splits share patients: cells of several would show, by their differences, fewer than `least`.
+            results["secure_sums"].pop("figures", None)
         model = start.model or msgspec.json.encode(_model(self._prepared, state))
         self._checkpoint = msgspec.structs.replace(
             self._checkpoint,

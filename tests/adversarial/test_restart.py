@@ -63,7 +63,7 @@ def test_a_coordinator_save_that_is_damaged_or_of_another_version_is_refused() -
     study = ready().to("unmask")
     study.ask(study.coordinator.requests()[0])
     saved = study.coordinator.save()
-    wrong = [b"", b"\x03" + saved[1:], saved[:-1], saved[:100], saved + b"\0", b"\x02\xc1"]
+    wrong = [b"", b"\x02" + saved[1:], saved[:-1], saved[:100], saved + b"\0", b"\x03\xc1"]
     wrong.append(b"\x02" + b"\x91" * 10_000)
     wrong.append(saved.replace(b"site01", b"site\xff1", 1))
     for data in wrong:

@@ -198,7 +198,7 @@ def test_bad_input_of_predict_ends_in_one_line(sordino, tmp_path):
         [["a", "x", 1, 2], ["b", 1, "y", 2]],
     )
     code, _, told = sordino("predict", model, broken)
-    assert (code, "check" in told) == (2, False)
+    assert (code, "sordino check" in told) == (2, False)
     assert [line.startswith("error: ") for line in told.splitlines()] == [True, True]
     code, _, told = sordino("predict", path, lacking)
     assert (code, "is not a model of sordino" in one_line(told)) == (2, True)

@@ -53,7 +53,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     package = {name for name in names if not name.startswith(f"{information}/")}
 
     source = ROOT / "python"
-    written = {path for kind in ("*.py", "*.pyi") for path in (source / "sordino").rglob(kind)}
+    written = {path for kind in ("*.css", "*.py", "*.pyi") for path in (source / "sordino").rglob(kind)}
     expected = {path.relative_to(source).as_posix() for path in written} | {"sordino/py.typed"}
     (module,) = package - expected
     assert module.startswith("sordino/_core.")

@@ -283,8 +283,9 @@ def test_damaged_results_are_told_and_left_out(whole, tmp_path):
     out = shutil.copytree(whole, tmp_path / "out", ignore=shutil.ignore_patterns("state"))
     (out / "metrics.json").write_text('{"secure_sums": ')
     (out / "study.json").write_text("[]")
+    (out / "sites.json").write_text('{"sites": {}}')
     report, _, _ = read(out)
-    assert {said.split()[0] for said in report["missing"]} == {"metrics.json", "study.json"}
+    assert {said.split()[0] for said in report["missing"]} == {"metrics.json", "study.json", "sites.json"}
 
 
 def test_audits_are_shown_with_their_pictures(whole, tmp_path):

@@ -19,6 +19,13 @@ FILES = {
     "model.json": "the model",
 }
 
+NEEDED = {
+    "study.json": {"sites", "features", "data", "test", "model", "training", "terms", "questions", "repeats"},
+    "sites.json": {"sites", "rounds"},
+    "metrics.json": {"secure_sums"},
+}
+"""Keys without which a file is damaged, or not one of ours."""
+
 
 @dataclass(frozen=True)
 class Folder:
@@ -97,7 +104,7 @@ def _read(path: Path, what: str, missing: list[str]) -> Mapping[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError):
         missing.append(f"{path.name} is damaged: {what}.")
     else:
-        if isinstance(found, dict):
+        if isinstance(found, dict) and NEEDED.get(path.name, set()) <= found.keys():
             return found
         missing.append(f"{path.name} is damaged: {what}.")
     return {}

@@ -11,6 +11,7 @@
 # make wheel    build, repair, install and try the wheel with every Python of PYTHONS that is here
 # make bench    every script of bench/ beside its peers, in .venv-bench; ONLY="masking shamir" runs these two
 # make engines  the tests of the adapters, in .venv-engines with Flower, NVFlare and TenSEAL
+# make flower-large  10^8 parameters through Flower, a process a site, memory bounded (8 GB); PARAMETERS=...
 # make flower-demo  a SuperLink and six SuperNodes on this machine, two of which are killed
 # make native   the C++ library under sanitizers, valgrind and emulators, short: tests/native.mk has the targets
 # make format   rewrite sources in the project's format
@@ -46,8 +47,8 @@ listed = $(bin)/python -c "import tomllib; p = tomllib.load(open('pyproject.toml
 configure = $(bin)/cmake -S $(if $(3),$(3),.) -B $(1) -G Ninja --log-level=WARNING \
   -DCMAKE_MAKE_PROGRAM=$(abspath $(bin))/ninja $(2)
 
-.PHONY: audit-demo demo test statistics long crash check consumer bench engines flower-demo nvflare-demo wheel format \
-  clean .venv
+.PHONY: audit-demo demo test statistics long crash check consumer bench engines flower-demo flower-large nvflare-demo \
+  wheel format clean .venv
 
 .venv: .venv/.base
 
@@ -152,6 +153,10 @@ bench: .venv-bench/.sordino
 engines: .venv-engines/.sordino
 	FLWR_TELEMETRY_ENABLED=0 .venv-engines/bin/python -m pytest --numprocesses $(WORKERS) --dist loadscope \
 	  --durations 5 tests/engines
+
+flower-large: .venv-engines/.sordino
+	FLWR_TELEMETRY_ENABLED=0 SORDINO_PARAMETERS=$(or $(PARAMETERS),1e8) .venv-engines/bin/python -m pytest \
+	  tests/engines/test_flower_large.py
 
 flower-demo: .venv-engines/.sordino
 	.venv-engines/bin/python -u examples/flower-app/demo.py $(if $(DATA),--data $(DATA))

@@ -64,8 +64,8 @@ class InProcessGrid(Grid):
         return list(self.nodes)
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        self.exchanges += 1
-        numbers = []
+        messages, numbers = list(messages), []
+        self.exchanges += bool(messages)
         for message in messages:
             number = message.object_id
             message.metadata.__dict__["_message_id"] = number

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from flwr.app import ArrayRecord
 
 from sordino.adapters import named
+from sordino.adapters.flower.records import values_of
 from sordino.protocol.policy import Question
 
 
@@ -33,7 +34,7 @@ def plan_question(
     """
     return named.plan_question(
         kind,
-        {name: array.numpy() for name, array in (arrays or {}).items()},
+        {name: values_of(array) for name, array in (arrays or {}).items()},
         sites=sites,
         max_weight=max_weight,
         clip=clip,

@@ -7,10 +7,13 @@ the changes of all others that were sent, in the order of their names. Any other
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.common.constant import SType
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from sordino.adapters.flower.envelope import ENVELOPE
@@ -43,6 +46,17 @@ def all_arrays(records: RecordDict) -> dict[str, Array]:
     return found
 
 
+def values_of(array: Array) -> Floats:
+    """The values where they lie, read-only; `Array.numpy` copies them."""
+    if array.stype != SType.NUMPY:
+        raise InvalidArgument(f"an array must be NumPy's, got {array.stype!r}")
+    file = BytesIO(array.data)
+    read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    shape, by_column, dtype = read_header[npy.read_magic(file)](file)
+    flat: Floats = np.frombuffer(array.data, dtype, offset=file.tell())
+    return flat.reshape(shape, order="F" if by_column else "C")
+
+
 def contribution_of(
     question: Question,
     groups: Collection[str],
@@ -51,7 +65,7 @@ def contribution_of(
     *,
     weighted_by: str = WEIGHT,
 ) -> Contribution:
-    """What a client's reply puts into the sum.
+    """What a client's reply puts into the sum. The reply's arrays are gone then: each is let go once read.
 
     Without noise and for the unit "site": arrays of the shapes that were sent, of which the change counts,
     and metrics. For the unit "patient": changes and metrics with a first axis for patients. The weight is the
@@ -60,6 +74,8 @@ def contribution_of(
     Raises `InvalidArgument`, naming the array or metric, for what does not fit the question.
     """
     base, given, metrics = all_arrays(sent), all_arrays(reply), _all_metrics(reply)
+    for record in reply.array_records.values():
+        record.clear()
     unit = question.noise.unit if question.noise is not None else None
     rows = unit == "patient"
     weight = metrics.pop(weighted_by, None)
@@ -71,13 +87,15 @@ def contribution_of(
         if names is None:
             values[block.name] = _metric(block.name, block.length, metrics, given, rows=rows)
             continue
-        parts = [_change(name, base[name], given, rows=rows) for name in names]
-        values[block.name] = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
-        if values[block.name].shape[-1] != block.length:
+        size = sum(values_of(base[name]).size for name in names)
+        if size != block.length:
             raise InvalidArgument(
-                f"block {block.name!r} has {block.length} lanes, its arrays {names} have "
-                f"{values[block.name].shape[-1]} values"
+                f"block {block.name!r} has {block.length} lanes, its arrays {names} have {size} values"
             )
+        if rows:
+            values[block.name] = np.concatenate([_rows(name, base[name], given) for name in names], axis=-1)
+        else:
+            values[block.name] = _changes(names, base, given, size)
     if left := sorted({*given, *metrics}):
         raise InvalidArgument(f"question {question.kind!r} has no block for what the client returned: {left}")
     return Contribution(
@@ -99,7 +117,7 @@ def mean_of(
         if block.name not in inside:
             metrics[block.name] = float(mean[0]) if block.length == 1 else [float(value) for value in mean]
         for name in inside.get(block.name, ()):
-            before = base[name].numpy()
+            before = values_of(base[name])
             change, mean = mean[: before.size], mean[before.size :]
             arrays[name] = Array((before + change.reshape(before.shape)).astype(before.dtype))
     # Weighed by itself a mean stays what it is, whatever its weight.
@@ -110,30 +128,50 @@ def mean_of(
     return content
 
 
-def _change(name: str, before: Array, given: dict[str, Array], *, rows: bool) -> Floats:
-    """An array's change as a flat vector, or with `rows` one for each patient: (patients, length)."""
+def _changes(names: list[str], base: Mapping[str, Array], given: dict[str, Array], size: int) -> Floats:
+    """How arrays changed, one after the other, in a vector of this size."""
+    wide = any(name in given and given[name].dtype == "float64" for name in names)
+    changes: Floats = np.empty(size, np.float64 if wide else np.float32)
+    start = 0
+    for name in names:
+        after, before = _taken(name, given), values_of(base[name])
+        if after.shape != before.shape:
+            raise _misshapen(name, after.shape, before.shape)
+        stop = start + after.size
+        np.subtract(after, before, out=changes[start:stop].reshape(after.shape), casting="same_kind")
+        start = stop
+    return changes
+
+
+def _rows(name: str, before: Array, given: dict[str, Array]) -> Floats:
+    """What each patient adds to an array: (patients, length)."""
+    after, shape = _taken(name, given), values_of(before).shape
+    if after.shape[1:] != shape:
+        raise _misshapen(name, after.shape, shape)
+    by_patient: Floats = after.reshape(len(after), -1)
+    return by_patient
+
+
+def _taken(name: str, given: dict[str, Array]) -> Floats:
     if name not in given:
         raise InvalidArgument(f"the client returned no array {name!r}")
-    after = given.pop(name).numpy()
-    if after.dtype not in (np.float32, np.float64):
-        raise InvalidArgument(f"array {name!r} must be float32 or float64, got {after.dtype}")
-    shape = after.shape[1:] if rows else after.shape
-    if shape != before.shape:
-        raise InvalidArgument(f"array {name!r} has the shape {after.shape}, and {before.shape} was sent")
-    if rows:
-        by_patient: Floats = after.reshape(len(after), -1)
-        return by_patient
-    change: Floats = (after - before.numpy().astype(after.dtype, copy=False)).reshape(-1)
-    return change
+    values = values_of(given.pop(name))
+    if values.dtype not in (np.float32, np.float64):
+        raise InvalidArgument(f"array {name!r} must be float32 or float64, got {values.dtype}")
+    return values
+
+
+def _misshapen(name: str, shape: tuple[int, ...], sent: tuple[int, ...]) -> InvalidArgument:
+    return InvalidArgument(f"array {name!r} has the shape {shape}, and {sent} was sent")
 
 
 def _metric(
     name: str, length: int, metrics: dict[str, Any], given: dict[str, Array], *, rows: bool
 ) -> Floats:
     if name in metrics:
-        value = np.atleast_1d(np.asarray(metrics.pop(name), np.float64))
+        value: Floats = np.atleast_1d(np.asarray(metrics.pop(name), np.float64))
     elif name in given:
-        value = given.pop(name).numpy()
+        value = values_of(given.pop(name))
     else:
         raise InvalidArgument(f"the client returned nothing for the block {name!r}")
     if value.size % length or not (rows or value.size == length):

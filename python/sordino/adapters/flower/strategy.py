@@ -16,7 +16,7 @@ from flwr.serverapp.strategy import Result, Strategy
 from sordino.adapters.flower.envelope import body_of
 from sordino.adapters.flower.line import GridLine
 from sordino.adapters.flower.means import check_mean
-from sordino.adapters.flower.records import mean_of
+from sordino.adapters.flower.records import mean_of, values_of
 from sordino.adapters.named import array_blocks
 from sordino.adapters.session import Round, Session, read, save
 from sordino.errors import InvalidArgument, PolicyError, StateError
@@ -199,7 +199,7 @@ class SecureStrategy(Strategy):  # type: ignore[misc]
         inside = array_blocks(question, arrays)
         lengths = {block.name: block.length for block in question.blocks}
         for block, names in inside.items():
-            size = sum(arrays[name].numpy().size for name in names)
+            size = sum(values_of(arrays[name]).size for name in names)
             if size != lengths[block]:
                 raise PolicyError(f"block {block!r} has {lengths[block]} lanes, {names} have {size} values")
         if left := sorted(set(arrays) - {name for names in inside.values() for name in names}):

@@ -23,12 +23,15 @@ from flower_hospitals import (
     start,
     study_policy,
 )
-from flwr.app import ArrayRecord
+from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedProx, FedYogi
 
 from sordino import Contribution, PlainAggregator
+from sordino.adapters.flower import plan_question
+from sordino.adapters.flower.records import contribution_of, values_of
 from sordino.aggregation.plain import PlainSumWarning
-from sordino.errors import RoundAborted
+from sordino.errors import InvalidArgument, RoundAborted
+from sordino.protocol.policy import EVERYONE
 
 
 def plain_mean(
@@ -170,3 +173,25 @@ def test_strategies_do_with_the_mean_what_they_do_with_replies(tmp_path, make):
     plain = make().start(in_the_clear, ArrayRecord(model_arrays()), num_rounds=3, timeout=1.0)
     for key, value in arrays_of(plain).items():
         np.testing.assert_allclose(arrays_of(secure)[key], value, rtol=0, atol=2e-6)
+
+
+def test_changes_are_of_the_values_however_an_array_is_laid_out():
+    before = {"columns": np.asfortranarray(np.arange(6, dtype="f4").reshape(2, 3)), "one": np.array(1.0)}
+    after = {"columns": before["columns"] + np.arange(6).reshape(2, 3), "one": np.array(0.25)}
+    sent, reply = (
+        RecordDict({"arrays": ArrayRecord({key: Array(value) for key, value in arrays.items()})})
+        for arrays in (before, after)
+    )
+    reply["metrics"] = MetricRecord({"num-examples": 3})
+    question = plan_question("train", sent["arrays"], sites=6, max_weight=10, clip=8.0)
+    given = contribution_of(question, [EVERYONE], sent, reply)
+    assert given.weight == 3
+    assert given.values["arrays"].tolist() == [0, 1, 2, 3, 4, 5, -0.75]
+    assert not reply["arrays"], "the reply's arrays are let go"
+    for key, value in before.items():
+        assert np.array_equal(values_of(sent["arrays"][key]), value)
+
+
+def test_an_array_that_is_not_numpys_is_named():
+    with pytest.raises(InvalidArgument, match=r"NumPy's, got 'sordino\.packed'"):
+        values_of(Array("uint8", (3,), "sordino.packed", b"abc"))

@@ -21,8 +21,8 @@ def describe(
 ) -> None:
     """Describe a study's features by secure sums over simulated sites: counts, means, quantiles and more.
 
-    A missing cell is a missing value. [description] in the study file says what is told; with [privacy]
-    every sum is noised.
+    A missing cell is a missing value. The study file's table `description` says what is told; with its table
+    `privacy` every sum is noised.
     """
     import json
 

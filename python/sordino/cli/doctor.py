@@ -195,7 +195,9 @@ def _guarded(what: str, path: Path, *, secret: bool) -> Finding:
         mode = path.stat().st_mode & 0o777
     except OSError as error:
         if what == "journal":
-            return Finding(what, "ok", f"{path} is made with the first study")
+            return Finding(
+                what, "ok", f"{path} was not there; without a fault it is made, for the user who runs this"
+            )
         return Finding(what, "fault", f"{path}: {error.strerror}")
     wanted = "0700" if path.is_dir() else "0600"
     if mode & 0o022:

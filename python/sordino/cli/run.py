@@ -58,7 +58,9 @@ def run(
         )
     simulation = found.get("simulation", {})
     _tell(f"test {title} of the same model on the pooled rows", simulation.get(f"test_{key}_pooled"))
-    _tell(f"test {title}, federated minus pooled", simulation.get(f"test_{key}_difference"))
+    _tell(
+        f"test {title}, federated minus pooled, both on pooled rows", simulation.get(f"test_{key}_difference")
+    )
     if compared := simulation.get("compared_with_plain_sums"):
         typer.echo(
             f"  sums equal to plain ones, bit for bit: {compared['equal_bit_for_bit']} of {compared['sums']}"

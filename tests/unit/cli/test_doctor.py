@@ -57,6 +57,15 @@ def test_a_sound_machine_and_site_have_no_fault(site: Path) -> None:
     assert all(what in told.stdout for what in found)
 
 
+def test_a_journal_that_is_not_there_is_made_and_told(site: Path) -> None:
+    journal = site.parent / "journal"
+    journal.rmdir()
+    code, found = findings(site)
+    assert code == 0
+    assert "was not there; without a fault it is made" in found["journal"]["said"]
+    assert journal.stat().st_mode & 0o777 == 0o700
+
+
 @pytest.mark.parametrize(
     ("file", "mode", "what", "verdict"),
     [

@@ -67,11 +67,6 @@ class SecureExecutor(Executor):  # type: ignore[misc]
         super().__init__()
         self.trainer = trainer
 
-    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Pass every event on to the trainer, which NVFlare itself knows nothing of."""
-        super().handle_event(event_type, fl_ctx)
-        self.trainer.handle_event(event_type, fl_ctx)
-
     def execute(
         self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal
     ) -> Shareable:

@@ -58,8 +58,8 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
             assert anchor in headings(target), f"{page.name} links to {link}"
 
 
-def test_the_readmes_python_runs_and_gives_what_it_says() -> None:
-    (block,) = re.findall(
+def test_the_readmes_first_sum_is_what_it_says() -> None:
+    block, *_ = re.findall(
         r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
     )
     names: dict[str, object] = {}

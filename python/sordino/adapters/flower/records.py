@@ -16,6 +16,7 @@ from flwr.common.constant import SType
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from sordino.adapters import named
 from sordino.adapters.flower.envelope import ENVELOPE
 from sordino.adapters.named import array_blocks
 from sordino.aggregation.base import Aggregate, Contribution
@@ -110,21 +111,13 @@ def mean_of(
 
     Arrays have the shapes and dtypes that were sent.
     """
-    base, arrays, metrics = all_arrays(sent), {}, {}
-    inside = array_blocks(question, base)
-    for block in question.blocks:
-        mean = total.mean(block.name, block.group)
-        if block.name not in inside:
-            metrics[block.name] = float(mean[0]) if block.length == 1 else [float(value) for value in mean]
-        for name in inside.get(block.name, ()):
-            before = values_of(base[name])
-            change, mean = mean[: before.size], mean[before.size :]
-            arrays[name] = Array((before + change.reshape(before.shape)).astype(before.dtype))
+    base = all_arrays(sent)
+    arrays, metrics = named.mean_of(question, total, {name: values_of(array) for name, array in base.items()})
     # Weighed by itself a mean stays what it is, whatever its weight.
     metrics[weighted_by] = max(total.weights[question.groups[0]], 1.0)
     content = RecordDict({"metrics": MetricRecord(metrics)})
     if arrays:
-        content[array_key] = ArrayRecord({name: arrays[name] for name in base if name in arrays})
+        content[array_key] = ArrayRecord({name: Array(arrays[name]) for name in base if name in arrays})
     return content
 
 

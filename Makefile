@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # make demo     two whole studies in one process: seven hospitals' diagnoses, 18 institutions' survival
 # make test     the test suite
 # make statistics  the samplers' laws over 10^8 samples a sigma (some minutes); SAMPLES=... for another number

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How fast is accounting? One epsilon, a calibration and an epsilon after every round, beside dp-accounting.
 
 Beside ours, in the same run and in turn, dp-accounting's RdpAccountant with its default orders, and its own

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What does each way of making a sum cost: plain, masked (semi-honest, malicious), and CKKS?
 
 Six sites, one vector of float32, a whole round in one process: every site's work and the coordinator's.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What do sums under CKKS cost a parameter, beside NVFlare's parameters for them and beside masks?
 
 ckks      `CkksAggregator`'s own steps: encode, split into limbs and encrypt an upload; add it; open the sum.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How fast are values encoded and packed, rows clipped and summed, and uploads added? One thread.
 
 Beside ours, in the same run and in turn: `a += b` on arrays of as many values of the same type (the ceiling,

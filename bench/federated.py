@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How many rounds and seconds do FedAvg, FedProx and SCAFFOLD take, and what do masks add to a round?
 
 algorithms  Rounds and seconds (masked) until the pooled training objective is within a thousandth of its

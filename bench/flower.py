@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What does a secure sum add to a round of Flower, and what does Flower's own SecAgg+ add?
 
 Six sites, 10^5 float32 parameters in one array, training that only adds to them, all in this process over a

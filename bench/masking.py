@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How fast are masks made? Generate, add and reduce the masks of 16 neighbours over uint32 lanes, one thread.
 
 Beside ours, in the same run: AES-256-CTR in registers alone (the ceiling: bench/ceiling.cpp, which needs a

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How fast is noise added? Discrete Gaussian samples on uint64 lanes, one thread, for small and large sigma.
 
 Beside ours, in the same run: OpenDP's discrete Gaussian on a vector of integers, exact as ours (Canonne,

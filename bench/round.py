@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What does a whole round cost a site, the coordinator, and a simulation of them all?
 
 site          Clip, encode, mask, share, seal, commit, sign and pack 10^6 float32 with 16 neighbours, by all

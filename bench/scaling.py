@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How does the cost grow? With lanes, with sites on the complete and on the sparse graph, and with threads.
 
 lanes     a site's vector: clip and encode float32, mask with 16 neighbours, pack; one thread, chunk by chunk,

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How fast are secrets shared and rebuilt? 100 secrets of 32 bytes, 67 of 100, beside other libraries.
 
 Beside ours, in the same run and in turn: pycryptodome's Shamir (sixteen bytes at a time, so two calls a

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Write the diagrams of docs/protocol.md anew from the protocol's transition table: `python docs/draw.py`."""
 
 from __future__ import annotations

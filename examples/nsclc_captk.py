@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Write the nine sites of examples/nsclc-captk.toml from two public tables of lung cancer.
 
     python examples/nsclc_captk.py --data nsclc-captk --out nsclc-sites

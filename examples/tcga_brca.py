@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Six regions' breast-cancer patients and how long they lived: what a federated Cox model is worth.
 
     python examples/tcga_brca.py FOLDER

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """One suite for every aggregator: whatever stands behind the port, the sums are the same integers."""
 
 from __future__ import annotations

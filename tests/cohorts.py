@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Survival data for tests: made-up patients, and those of real data sets dealt to sites."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Small studies for tests: rows of made-up hospitals, in memory and on disk."""
 
 from __future__ import annotations

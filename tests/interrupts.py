@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Processes that hear Ctrl-C, wherever the suite runs."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # The native core under sanitizers, fuzzers, valgrind and emulators. Part of Makefile.
 #
 # make asan     C++ tests, and each fuzzer for a few seconds, with AddressSanitizer and UBSan

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Sites whose objective is a parabola, so that the fixed point of every algorithm is known on paper.
 
 Site i has f_i(x) = a_i / 2 (x - b_i)^2. A policy needs three sites, so each of the two parabolas stands at

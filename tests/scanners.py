@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Made-up hospitals whose scanners shift and stretch what they measure, for tests of harmonisation."""
 
 from __future__ import annotations

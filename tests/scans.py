@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Small scans for tests: a textured ball in a box, and ways to write and break it."""
 
 from __future__ import annotations

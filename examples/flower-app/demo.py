@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Six hospitals on this machine: SuperLink, SuperNodes, TLS, node authentication, and two that are killed.
 
 Everything is in a temporary folder and on free ports of 127.0.0.1; nothing is downloaded, and nobody is told

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A line to a server on this machine that takes its time and is cut every few seconds."""
 
 from __future__ import annotations

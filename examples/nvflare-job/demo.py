@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Five hospitals on this machine in NVFlare's PocEnv: a server and clients as processes, one of them killed.
 
 Everything is in a temporary folder and on 127.0.0.1; nothing is downloaded.

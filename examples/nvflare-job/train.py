@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A site's training, by NVFlare's Client API: logistic regression on its own rows."""
 
 from __future__ import annotations

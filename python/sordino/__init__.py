@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """sordino: sums over hospitals that nobody can open, and federated radiomics on them.
 
 Public names load when they are first used, so that `import sordino` costs nothing.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Kernels of the secure sum.
 
 Arrays are C-contiguous, aligned and of native byte order, and have one dimension if nothing else is said;

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Every error that sordino raises on purpose: you erred, or the peer erred.
 
 `LocalError` means that the caller, its files or its settings are at fault, and that nothing was sent.

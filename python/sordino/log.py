@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What sordino says while it works: an event and its fields, never a secret, a weight, a metric or a value.
 
 Everything goes to the logger "sordino" of `logging`, at level INFO, and nowhere by default: a program that

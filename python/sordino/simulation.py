@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`secure_sum`: the whole protocol in one process, for a first look and for tests."""
 
 from __future__ import annotations

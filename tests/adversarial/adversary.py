@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What a malicious coordinator and its colluders know, from what was really sent.
 
 Masks are independent uniform vectors to whoever does not know their seed. So of all uploads under one context

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A whole study under a budget, in processes that are made to be killed: one imports, the others fork off it.
 
 Reads orders from standard input, a line each, and answers each with a line:

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """One message to a site in a process of its own, which may be made to die at a chosen point.
 
 Reads a job (JSON) from standard input, writes what the site answered (JSON) to standard output.

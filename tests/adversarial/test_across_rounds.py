@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Two sums that differ by one site show that site: frozen data refuses, and an operator may accept."""
 
 from __future__ import annotations

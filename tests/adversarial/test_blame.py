@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Who is named for what, and that naming costs little: time, memory and honest sites."""
 
 from __future__ import annotations

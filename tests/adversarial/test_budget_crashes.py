@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A study under a budget that is killed at any moment: never less in the ledger than what was released."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The chain of further secrets: link D + 1 once D dropouts are certified, and not one link before it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A charge that was torn, could not be written, or is wanted by two at once."""
 
 from __future__ import annotations

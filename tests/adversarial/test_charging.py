@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Privacy is paid for before anything is drawn, once a round, for good, and by nobody but the site."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Closing: keys are wiped, the journal says so once, and whoever closes again and again fills no disk."""
 
 from __future__ import annotations

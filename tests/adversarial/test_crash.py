@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Processes that die between writing and sending, and processes that share a journal."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Sites that vanish at any step: the sum over the survivors is exact, or there is none."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What the coordinator sees is flat: no class, byte or difference of uploads tells of the input.
 
 All entropy comes from a fixed seed, so each test gives the same verdict every time.

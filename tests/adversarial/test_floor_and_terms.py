@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What a site holds a policy to, what it tells of that, and what data once asked about is frozen to."""
 
 from __future__ import annotations

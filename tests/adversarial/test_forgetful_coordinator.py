@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A coordinator that forgot what data is frozen to learns it from more than c refusals, never from c."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Lane groups that too few sites have, alone or as a difference: no sum shows fewer than min_cohort sites."""
 
 from __future__ import annotations

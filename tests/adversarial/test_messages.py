@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Truncated, altered, oversized, foreign and random bytes: a `PeerError`, nothing changed, bounded memory."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Noise that must stay is never given away: whoever asks, and whatever they say about dropouts."""
 
 from __future__ import annotations

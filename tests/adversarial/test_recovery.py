@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Wrong shares, boxes, seeds and commitments: the liar is named, and the sum is right or there is none."""
 
 from __future__ import annotations

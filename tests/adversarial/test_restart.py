@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Processes that come and go between any two messages, and coordinators that restarted from an older save."""
 
 from __future__ import annotations

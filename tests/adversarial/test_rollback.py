@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """States restored from backups, states that two processes share, journals that were cut."""
 
 from __future__ import annotations

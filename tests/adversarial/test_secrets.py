@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Secrets and weights stay where they belong: not on the wire, in a print, in a pickle, in a journal."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Lies during set-up: below the floor, under another name, from another session, into another's box."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The sparse graph: exact sums whoever is lost, and nothing given to whoever is not a neighbour."""
 
 from __future__ import annotations

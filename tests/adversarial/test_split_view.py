@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A coordinator that tells sites different stories, or asks for what no honest one would."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A malicious coordinator with colluders drives honest sites in any order; its knowledge never opens one.
 
 The machine keeps every site's identity at hand and signs for colluders whatever it likes. It asks any subset

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A whole study in one process whose every message the test sees, and may alter, drop, repeat or invent.
 
 The test holds all identities, so that it can sign lies in the name of a colluding site.

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # installed.sh PREFIX CMAKE: what `cmake --install` put under PREFIX, seen as another project sees it. Each header
 # stands by itself, SORDINO_VERSION is the package's version, and find_package takes the versions that it may.
 set -eu

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Check that instructions which not every CPU has sit in dispatched functions alone.
 
 `python tests/cpp/instructions.py libsordino.a [--objdump aarch64-linux-gnu-objdump]`

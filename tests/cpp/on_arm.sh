@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # The C++ tests on 64-bit ARM in an emulator, with and without AES instructions: on_arm.sh BUILD PYTHON
 set -eu
 build=$1

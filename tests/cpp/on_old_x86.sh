@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # The C++ tests on x86-64 without AVX, in an emulator that refuses what the CPU lacks, and a look at where the
 # library has wider instructions: on_old_x86.sh BUILD PYTHON
 set -eu

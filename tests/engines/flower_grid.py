@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A Flower grid in this process: every message is taken apart into bytes and put together again, both ways.
 
 Every message meets a new context, made from the bytes of the node's last one, as with a process a message.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Sites with keys, rosters and journals on disk, and an app whose training is always the same."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A Flower grid whose nodes are processes of their own, with what is sent in files between them.
 
 Both ends take messages apart and put them together by what `flwr-clientapp` calls for that, so that a node's

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """NVFlare's own task server in this process, with a thread a client; every message is bytes both ways."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Studies over an in-process grid: the sum is the plain one, bit for bit, whoever is lost and wherever."""
 
 from __future__ import annotations

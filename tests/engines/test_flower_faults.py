@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Nodes and servers that come late, twice, again, with another's key: a finished study, or a reason."""
 
 from __future__ import annotations

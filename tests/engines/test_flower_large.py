@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """SORDINO_PARAMETERS values through processes: what each holds at most, and how often it is asked."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Noise inside the sums: for sites and for patients, with a budget that each site keeps by itself."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """SCAFFOLD (Karimireddy et al. 2020) as a Flower app: control variates are arrays like any other.
 
 Sites of f_i = a_i/2 (x - b_i)^2 with a = 1, 10 and b = 1, -1: the optimum is -9/11, where ten local steps of

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What the grid carries gives nobody away, and a server that lies gets no more than one that does not."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Only what works on a mean alone is taken, and whoever is refused is told why."""
 
 from __future__ import annotations

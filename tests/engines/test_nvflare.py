@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Studies over NVFlare's own task server: the sum is the plain one, bit for bit, whoever is lost."""
 
 from __future__ import annotations

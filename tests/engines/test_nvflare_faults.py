@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Clients and servers with another's key, an old roster, no answer: a finished study, or a reason."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What NVFlare's server receives gives nobody away, and noise comes as it was planned."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A job of the Recipe API in NVFlare's simulator, with a process a client and a script of its Client API."""
 
 from __future__ import annotations

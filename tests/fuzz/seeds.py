@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Write first inputs for the fuzzers: `python tests/fuzz/seeds.py build/fuzz`.
 
 A folder for each fuzzer. Most are bytes by SHAKE-256, in lengths that reach every part of an input; those of

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The demo from phantom scans to a harmonised model, in small."""
 
 from __future__ import annotations

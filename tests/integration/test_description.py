@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Real tables described by masked sums, and by pandas with all rows in one place."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Every block of shell and Python in README.md and the tutorial runs, in order, and tells what it says."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino extract` as real processes: stopped, killed, gone on with, and told apart from another."""
 
 from __future__ import annotations

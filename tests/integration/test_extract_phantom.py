@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The whole way: phantoms, features of every site by the command, and a model over them by secure sums."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Values against what others published: PyRadiomics' own baseline, and the consensus on IBSI's phantom.
 
 The baseline stands with the settings that it was made by; PyRadiomics' own tests take a value that is within

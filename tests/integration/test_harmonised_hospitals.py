@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Four hospitals' CT features: those whose means differ between hospitals, before and after ComBat."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Four hospitals' radiomics, another one missing in every round: as good as the pooled model?"""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The ledgers of a private study: statistics, clips that adapt, training and metrics are all in them."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Every link of the documentation that stays in the repository leads to a file, and to a heading of it."""
 
 from __future__ import annotations

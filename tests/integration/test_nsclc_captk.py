@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Nine sites of lung-cancer patients, each without one of three modalities: both fusions."""
 
 from __future__ import annotations

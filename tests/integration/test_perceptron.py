@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Federated averaging trains a network, which has no convex objective, over hospitals that differ."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Reports of real runs, whole and broken, of every kind of model."""
 
 from __future__ import annotations

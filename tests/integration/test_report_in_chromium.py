@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The page of a report in a real browser: no request, no message on its console, nothing that sticks out."""
 
 from __future__ import annotations

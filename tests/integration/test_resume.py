@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A run that is really killed, at any moment, goes on to the same result."""
 
 from __future__ import annotations

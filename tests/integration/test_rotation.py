@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A site's key is replaced, or a site is put out: what goes on, what starts anew, and what is refused."""
 
 from __future__ import annotations

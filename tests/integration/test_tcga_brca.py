@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Six regions' breast-cancer patients, the official split: is the federated model as good as the pooled?"""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """AES-256 as FIPS 197 writes it, with its names; and its counter mode as sordino uses it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Packed lanes as one big integer: lane i is its digit i to the base 2^bits."""
 
 from __future__ import annotations

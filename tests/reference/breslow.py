@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Breslow's partial likelihood and what goes with it, patient by patient (Breslow, Biometrics 30, 1974)."""
 
 from __future__ import annotations

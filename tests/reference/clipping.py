@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Rows clipped, rounded and summed: KLS21, Proposition 22, one value at a time."""
 
 from __future__ import annotations

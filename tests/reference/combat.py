@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """ComBat over pooled rows, plainly, feature by feature, from Johnson, Li & Rabinovic (2007).
 
 A design matrix with a column for each batch, least squares, standardisation, empirical Bayes by iteration.

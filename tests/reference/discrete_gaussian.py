@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The discrete Gaussian of docs/math/discrete-gaussian.md, one sample at a time, by long decimals.
 
 `decimal` rounds its exponential correctly; 260 digits are 860 bits, and what is compared has 256 at most.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Bernoulli(exp(-x)) and the discrete Laplace law, by Canonne, Kamath & Steinke 2020; and Poisson sampling.
 
 A draw reads the words of its own stream of the PRG, one after another.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Fixed-point lanes by exact fractions."""
 
 from __future__ import annotations

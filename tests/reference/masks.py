@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The sum of keystreams that masks a vector, one lane at a time."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Merkle trees over share vectors, one hash at a time, after RFC 9162, section 2.1, and docs/protocol.md."""
 
 from __future__ import annotations

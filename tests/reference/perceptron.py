@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A perceptron of plain Python numbers, one patient at a time, differentiated forwards by dual numbers."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Renyi divergences and privacy from their definitions, in many digits, with mpmath. Slow and plain."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Shamir's secret sharing over GF(2^16), after "How to share a secret" (1979), on integers."""
 
 from __future__ import annotations

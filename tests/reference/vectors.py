@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Make the known answers in tests/vectors from the references: `python tests/reference/vectors.py`.
 
 A test makes them again and compares, so a stored vector and the reference cannot drift apart.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How well do integers fit the discrete Gaussian? One pass over chunks, then a p-value for each question."""
 
 from __future__ import annotations

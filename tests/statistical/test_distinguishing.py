@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Neighbouring data sets can be told apart by the released sum no better than the accountant says.
 
 The masks cancel exactly (other tests hold that), so the sum is made here without them: the encoding of the

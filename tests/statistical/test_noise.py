@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The samples have the law that they should, and a thousandth of bias would be seen.
 
 Seeds are fixed, so nothing here is flaky. `make statistics` sets SORDINO_SAMPLES to 10^8; without it a few

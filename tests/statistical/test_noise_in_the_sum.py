@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The noise of a released sum: the planned variance for every number of dropouts, wherever they drop."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What is logged: every step of the protocol, as words or JSON, and nothing that a site keeps to itself."""
 
 from __future__ import annotations

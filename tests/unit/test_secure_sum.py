@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino.secure_sum`: exact sums, whoever is lost, and errors that name the argument."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Build, repair, install and try the wheel with every Python: `python tests/wheels/build.py PYTHON...`.
 
 For each Python: a wheel built in isolation as a user's pip does it, repaired by auditwheel for the oldest

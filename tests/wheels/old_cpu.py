@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Sum on a CPU that has these PRG backends only: `python tests/wheels/old_cpu.py aesni portable`.
 
 Run by an emulator that knows no AVX, every instruction of the way from the import to the sum has to be one

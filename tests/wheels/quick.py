@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Run the quick part of the suite against the sordino that is installed: `python tests/wheels/quick.py`.
 
 The quick part is tests/unit: every kernel against its reference with every backend of this CPU, every value

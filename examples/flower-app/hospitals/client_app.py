@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """At a hospital: its rows are in the file that the node's own configuration names under "data"."""
 
 from __future__ import annotations

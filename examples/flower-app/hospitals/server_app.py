@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """At the coordinator: FedAvg on secure sums, with noise for patients or without."""
 
 from __future__ import annotations

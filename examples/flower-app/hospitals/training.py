@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Logistic regression: local steps of gradient descent, or every patient's own part of one step."""
 
 from __future__ import annotations

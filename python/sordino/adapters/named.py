@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Models as named arrays: how they travel to the sites, become lanes there, and come out of a sum.
 
 A block of the question named like an array that was sent holds that array's change; the block "arrays" holds

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A site's place in a study, whatever the engine: from a message of the coordinator to the site's answer."""
 
 from __future__ import annotations

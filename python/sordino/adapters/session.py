@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The coordinator's side of one study over an engine: who is where, who is asked, who is waited for."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """PyTorch: the mean of state_dicts over sites by a secure sum. Nothing else of sordino needs PyTorch."""
 
 from __future__ import annotations

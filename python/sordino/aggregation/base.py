@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The port behind which sums are made: what a site gives, what everybody gets."""
 
 from __future__ import annotations

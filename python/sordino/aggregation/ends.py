@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The two ends of a masked sum: a site's contribution goes in, the coordinator's result comes out."""
 
 from __future__ import annotations

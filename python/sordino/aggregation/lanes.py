@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """From a site's values to fixed-point lanes, and from summed lanes back to numbers."""
 
 from __future__ import annotations

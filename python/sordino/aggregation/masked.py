@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The secure sum in one process: every site and the coordinator run the real protocol, message by message."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Sums in the clear, for comparison only: whoever runs this sees every site's values."""
 
 from __future__ import annotations

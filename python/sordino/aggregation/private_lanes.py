@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """From a site's values to lanes of a question with noise: clipped for each unit, rounded, summed as integers.
 
 Nothing here refuses a value, since who is refused would show: what is not finite counts as nothing, what is

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What aggregators without masks have in common: who is in a sum, by the rules of the secure one."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A site's vector in fixed point: weighted blocks, then the weights, as lanes or as a masked payload.
 
 The payload of a long block is encoded, masked and packed tile by tile, so that its lanes are never all there.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Attribute inference: one hidden value of a patient, from a model and everything else about them.
 
 Whatever can be filled in without the model is no leak of the model's, so that every figure stands beside

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A lower bound on epsilon from one run with many canaries, each in the sum by the toss of a coin.
 
 Steinke, Nasr and Jagielski (2023), "Privacy auditing with one (1) training run". Whoever guesses too many of

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Gradient inversion: a patient's row from the update that a site sends.
 
 Analytic: for a layer with a bias the gradient of the weights is x delta and that of the bias delta, so one

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What it would take to guess a mask's seed: here, and where a generator of 32 bits makes the mask.
 
 The second is shown for real. `RandomState` of NumPy, seeded by a whole number, has 2^32 states to begin with,

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Membership inference: whether a patient was among those that a model was trained on.
 
 Two attacks, both from the losses of a model alone: a threshold on the loss (Yeom et al. 2018), and the

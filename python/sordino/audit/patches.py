@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Image patches of the phantoms' lesions, as rows of a network's input: what an inversion draws again."""
 
 from __future__ import annotations

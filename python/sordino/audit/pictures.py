@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Originals beside their reconstructions, as PNG files (extra `figures`)."""
 
 from __future__ import annotations

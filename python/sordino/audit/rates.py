@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How well a score tells members from others: the area under the curve, and rates at few false alarms.
 
 Averages hide the patients who are found with certainty, so the rate of true positives at a small rate of

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """All attacks on one study: what was tried, how well it worked, and what the control shows, in sentences."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What an attacker can get hold of in a study: a site's raw update, the sum, the noised sum, the model.
 
 An update is looked at through the model that it makes: the parameters that would follow if a sum were that

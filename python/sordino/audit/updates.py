@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """One round's update over a few patients in its three forms: a site's own, the sum, the sum with noise.
 
 Each is made by the stages that a study trains with, then turned back into a mean gradient, as an attacker who

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The command `sordino`: one file a command, each loading what it needs only when it is called."""
 
 from __future__ import annotations

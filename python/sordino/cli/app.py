@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The command line itself: its options, and how an error is told.
 
 Bad input ends in a line on stderr for each fault, never in a traceback: exit code 2 where you erred, 3 where

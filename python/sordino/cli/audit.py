@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino audit`: attacks on a study's own sums and model, before hospitals join."""
 
 from __future__ import annotations

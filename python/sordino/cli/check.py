@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino check`: everything that is wrong with a study, before anything runs."""
 
 from __future__ import annotations

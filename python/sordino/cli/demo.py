@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino demo`: whole studies on data that ships with packages, hospitals vanishing on the way."""
 
 from __future__ import annotations

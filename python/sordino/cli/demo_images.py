@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The demo from images: phantom scans, features at every site, harmonised by sums, and a model over them."""
 
 from __future__ import annotations

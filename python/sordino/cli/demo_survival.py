@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The demo's survival study: Cox's model over the 18 institutions of lifelines' lung-cancer patients."""
 
 from __future__ import annotations

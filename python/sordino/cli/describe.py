@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino describe`: what the features of a study's sites look like together."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino doctor`: whether this machine, and a site's own files, are fit for a study."""
 
 from __future__ import annotations

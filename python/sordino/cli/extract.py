@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino extract`: scans and masks to a table of features."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino init`: a study file to start from, every key with its default and a word on it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino keys`: the identities that sites pin in each other's rosters."""
 
 from __future__ import annotations

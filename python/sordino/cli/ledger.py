@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino ledger`: what a site's journal says was released about its data, and whether the journal is whole.
 
 Nothing here writes, so a copy, or a folder that may only be read, will do.

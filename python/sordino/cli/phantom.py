@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino phantom`: scans with known lesions, to go the whole way from images to a model."""
 
 from __future__ import annotations

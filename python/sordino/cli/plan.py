@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino plan`: what a study comes to, before anything runs."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino predict`: score new patients with a trained model."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino privacy`: what noise costs, and how much noise a target needs."""
 
 from __future__ import annotations

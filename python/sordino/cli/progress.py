@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How a run is followed: a bar on a terminal, a line now and then elsewhere, what goes wrong either way."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How fast this machine masks and draws noise, by a measurement of a fraction of a second."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino report`: what a run did, cost and left exposed, as one page."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino run`: train and test as a study file says, and go on after an interruption."""
 
 from __future__ import annotations

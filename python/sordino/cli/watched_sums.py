@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Masked sums that a demo looks at: who vanishes, what is sent, and whether each equals the plain sum."""
 
 from __future__ import annotations

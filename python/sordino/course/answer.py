@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How rows of patients become the answer to a question, and its sum numbers again, for each unit of privacy.
 
 A stage makes one row a patient for each of its blocks, of a length that it bounds, and sees sums and a count;

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Named arrays as bytes and back: what a question carries to the sites, and what a checkpoint keeps."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The weighted mean of named arrays over sites, by one secure sum: of any model that is arrays."""
 
 from __future__ import annotations

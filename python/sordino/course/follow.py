@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The course of one training: stages asked one after another, each sum made over whoever survives it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What a site remembers between questions, which nobody else sees and no question carries.
 
 Common state goes into the body of every question, so a site needs no memory for it. An algorithm with state

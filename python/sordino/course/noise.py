@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The noise of a whole run: multipliers such that all its sums together cost (epsilon, delta) at most.
 
 The sums that standardise and the sum that tests get the noise that their shares of mu^2 allow, mu the shift

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How fine a fixed-point grid may be so that the sum of all sites still fits 64-bit lanes."""
 
 from __future__ import annotations

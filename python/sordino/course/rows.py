@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What every site's rows have, whatever else a stage needs of them."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Sums over rows that are all in this process, dealt to simulated sites: what the estimators stand on."""
 
 from __future__ import annotations

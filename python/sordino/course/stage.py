@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The interface behind which everything that is learnt by sums stands: scalers, algorithms, evaluation.
 
 A stage says which question it asks, what a site answers from its own rows and the body of the question, and

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What a study asks of privacy: whom the noise hides, what all sums may cost together, and the clip."""
 
 from __future__ import annotations

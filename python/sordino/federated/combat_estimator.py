@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A scikit-learn transformer that takes scanners' effects out of features, by secure sums over sites."""
 
 from __future__ import annotations

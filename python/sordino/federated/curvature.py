@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """One secure sum that settles the learning rate: the patient-weighted mean of the sites' curvatures.
 
 The Hessian of all rows is the weighted mean of the sites' Hessians and the largest eigenvalue is convex, so

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Client drift: how far sites go from the common model in one round, and what it costs, by local steps.
 
 For each number of local steps a model is trained, and one more secure sum gives the mean squared distance of

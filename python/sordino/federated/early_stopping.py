@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Early stopping on the secure loss of patients that every site keeps out of training and out of the test.
 
 Every few rounds the sites sum that loss under the mask; after `patience` sums without a better one training

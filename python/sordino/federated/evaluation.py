@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How good the common model is on held-out patients, by one secure sum of histograms on a public grid."""
 
 from __future__ import annotations

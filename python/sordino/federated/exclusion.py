@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Whether those who are left out of rounds are of one kind: a permutation test for each declared attribute.
 
 A study that goes on without late sites learns less from them. If those are the small, the remote or the old

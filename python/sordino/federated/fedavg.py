@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Federated averaging: local gradient steps at every site, then the patient-weighted mean of the changes."""
 
 from __future__ import annotations

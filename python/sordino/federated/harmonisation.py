@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """ComBat before a training: its own sums first, then every sum over rows without their scanners' effects.
 
 The estimates are of training rows alone. What is common to all sites is part of the state, and every later

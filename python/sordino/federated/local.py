@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What a site does by itself in one round: gradient steps from the common parameters."""
 
 from __future__ import annotations

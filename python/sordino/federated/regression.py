@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How good a model of a number is on held-out patients, by one secure sum of squares."""
 
 from __future__ import annotations

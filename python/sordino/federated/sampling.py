@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Client sampling: a part of the sites in each round of training, drawn by a public seed.
 
 Who was drawn is known to all, so without noise the guarantee is that of `across_rounds = "accept"`: each sum

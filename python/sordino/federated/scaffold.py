@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """SCAFFOLD (Karimireddy et al. 2020): local steps, corrected for how each site differs from the others.
 
 Every site keeps a control variate c_i, the mean gradient along its last local steps, and takes its next steps

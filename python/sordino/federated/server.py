@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What the coordinator does with the mean change of a round: the optimiser that takes the step."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """One site's rows in memory: features and target, training and held-out patients apart."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """scikit-learn's StandardScaler, its means and variances by secure sums over the sites of its rows."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How good a model is in subgroups of the held-out patients, each of them large enough to be told of.
 
 Two sums. The first counts the held-out patients of every cell. The second asks for the evaluation of those

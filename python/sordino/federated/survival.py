@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Survival in a training: sites' targets of (time, event) as `sordino.survival` takes them, and its test.
 
 A training's sites hold a target of shape (patients, 2): times, and 1 for an event, 0 where the patient was

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A target that is a number, in standard deviations from its mean: by the three sums that scale features.
 
 A round changes a parameter by no more than a public bound, so training is for targets whose spread is about

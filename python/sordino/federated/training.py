@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What one training consists of: its settings, the sums that it asks in order, and its first state."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A stage around another one: it is that one but for what it changes at the sites or in the sum."""
 
 from __future__ import annotations

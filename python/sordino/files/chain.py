@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Looking at a journal on disk without being its site: nothing is written, and what is wrong is named.
 
 `FileJournal` stops at the first line that does not follow. Here the lines around it are asked too, so that it

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Writing a file so that after a crash there is the old content or the new, never half of one."""
 
 from __future__ import annotations

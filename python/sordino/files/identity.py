@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A site's identity on disk: an Ed25519 key in PEM, for its owner only."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The journal on disk: one hash-chained line an entry, locked while held, flushed before any message leaves.
 
 A directory holds `journal.jsonl`, `lock`, and `replies/SESSION/`, where the answers of each session's open

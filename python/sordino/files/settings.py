@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The roster file that every site pins, and `site.toml`, the settings that are a site's own business."""
 
 from __future__ import annotations

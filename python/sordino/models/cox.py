@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Cox's proportional hazards: the partial likelihood with Breslow's ties, from sums over who leaves when.
 
 With w = exp(x b) and times on a grid of cuts, let L0, L1, L2 be the sums of w, w x and w x x^T over the

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A fully connected network in one flat vector: its layout, its first values, forward and backward passes."""
 
 from __future__ import annotations

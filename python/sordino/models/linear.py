@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Linear regression with L2 and L1 penalties (ridge, lasso, elastic net), on NumPy."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What models of one linear form z = X coef + intercept share: layout, penalties, rates, the optimum."""
 
 from __future__ import annotations

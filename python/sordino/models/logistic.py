@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Logistic regression for two classes, with L2 and L1 penalties, on NumPy."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The ports between models and the algorithms that train and test them: one vector and its gradient."""
 
 from __future__ import annotations

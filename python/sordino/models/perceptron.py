@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Multi-layer perceptrons of classes and of a number, on NumPy."""
 
 from __future__ import annotations

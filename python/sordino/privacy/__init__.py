@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What a study costs in privacy: events that say what was released, an accountant, budgets, calibration.
 
 Public names load when they are first used.

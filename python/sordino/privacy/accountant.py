@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What a sequence of releases costs: epsilon for a delta, delta for an epsilon, after each round and in all.
 
 Events compose by adding their divergences at every order. Where all noise is Gaussian and nothing is sampled

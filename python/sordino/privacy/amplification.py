@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Bounds for sampling where no closed form is known. They hold at integer orders and are drawn on in between.
 
 ln E[(P/Q)^a] is convex in the order a, so the chord between two integers is above it, and the bound at a real

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A budget that refuses: the pre-committed filter of Feldman & Zrnic 2021, as pure mathematics.
 
 Where what is released next depends on what was seen before, adding up divergences and converting the sum at

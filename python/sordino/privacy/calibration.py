@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How much noise, how many steps, how large a sample: the accountant solved for what it is given.
 
 Every answer is rounded to the safe side and checked: the accountant, asked about it, says at most the target.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What a journal keeps of a price, and the budget under which it was paid.
 
 A filter is a guarantee only for an order that was fixed before it looked (`budget`). So the order is kept

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """From Renyi divergence to (epsilon, delta), at the best real order in (1, 1e5].
 
 Proposition 12 of Canonne, Kamath & Steinke 2020: with divergence R at order a,

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What so many of each release cost together, and what a planned question releases at most."""
 
 from __future__ import annotations

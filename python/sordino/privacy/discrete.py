@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Sums of discrete Gaussians: what the noise of several sites on integer lanes is worth.
 
 Kairouz, Liu & Steinke 2021. The sum of independent discrete Gaussians is no discrete Gaussian, but close to

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What was released, as frozen values: the only thing that the accounting knows of the world.
 
 An event is one mechanism, repeated `count` times with fresh noise. Where nothing else is said the sensitivity

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The exact path: Gaussian noise on all records, composed and converted without any loss.
 
 Gaussian mechanisms of noise multipliers sigma_t compose to one with mu = sqrt(sum 1/sigma_t^2), whose privacy

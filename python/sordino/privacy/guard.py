@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A site's guard: whether noise is what it says to be, and whether the budget of the data has room for it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """An epsilon after every round, without a search in every round.
 
 Divergences of each distinct event are worked out once, on a lattice of orders, and added up from round to

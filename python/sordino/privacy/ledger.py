@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The ledger of a site: what its journal says was released about each data set, in order.
 
 A view and nothing more: a charge is in it because an entry of the journal is (`protocol.journal`), written

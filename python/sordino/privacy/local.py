@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A site's own noise, for the unit "patient-local": a sum over its patients that is private before it leaves.
 
 Each patient's row is clipped and rounded in the core, the integers are summed together with the number of

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Noise inside the secure sum: how much every site draws, from which seeds, and what is taken off again.
 
 After XNoise (Jiang et al., Dordis, 2024) with colluders counted out. Of U participants c' = max(c, 1) may

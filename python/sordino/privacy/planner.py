@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What a study comes to before anything runs: epsilon, noise against signal, bytes, time, who may be missing.
 
 From a policy, how often each of its questions is asked, and what is known of patients and machines, to one

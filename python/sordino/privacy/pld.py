@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Privacy loss distributions by dp-accounting, the extra `pld`: often the smallest bound, and slow.
 
 Its estimates are pessimistic: rounding goes up. They apply where every event is Gaussian, sampled or not, or

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What the numbers of the accounting may be. Each check names the value and the allowed range."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Renyi divergences of events at any real order, cached for each event.
 
 A divergence that is negative or NaN is an error: it would make the accounting forget what was released.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What would have to change where noise drowns the signal, one thing at a time and in numbers.
 
 Noise that is `excess` times too long has to become so many times shorter, or the signal longer. Each figure

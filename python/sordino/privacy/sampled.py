@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Renyi divergence of the Poisson-subsampled Gaussian at any real order (Mironov, Talwar & Zhang 2019).
 
 Let Q = N(0, sigma^2), P = (1-q) Q + q N(1, sigma^2), L = ln(P/Q) and b = a - 1. By theorem 5 there the

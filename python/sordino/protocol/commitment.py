@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Commitments to what a site may later reveal: SHA-256 of a 256-bit secret and its place.
 
 Hiding because the secrets have 256 bits of entropy, binding because SHA-256 is collision-resistant.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The coordinator: relays, sums, and recovers; it can open nothing but the sum.
 
 No clock, no socket: whoever drives it sends what `requests` gives, hands every answer to `receive`, and calls

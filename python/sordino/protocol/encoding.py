@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The one canonical encoding of everything that is hashed, signed or fed to a key derivation.
 
 Injective by construction: each value is a type tag, a length and its bytes, and a whole encoding opens with

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A site's part in set-up: advertise a box key, seal pair secrets to it, open what peers sealed."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Driving a coordinator through its phases, with the way to reach a site left to the caller."""
 
 from __future__ import annotations

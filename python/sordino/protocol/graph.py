@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Who can mask with whom: the smallest set of sites to leave out so that no bad pair remains."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Lane groups: no group, and no difference of groups, may show fewer than min_cohort sites.
 
 Whoever sees the sums of several groups sees every linear combination of them. A combination over the sites is

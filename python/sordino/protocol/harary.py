@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Who masks with whom: a Harary graph on a ring of sites, of which the complete graph is the widest.
 
 The sites of the roster stand on a ring, and each is the neighbour of the `reach` sites on either side. In a

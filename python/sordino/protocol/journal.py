@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The journal of a site: what it has done, in a place that restoring a session state cannot change.
 
 This is the port and its rules. `Book` is what a site sees while it holds the journal exclusively; `Index`

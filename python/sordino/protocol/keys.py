@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Identities, the roster, and every key that is derived or boxed.
 
 Signatures are Ed25519 over the canonical encoding, pair secrets travel in HPKE boxes (MLKEM768-X25519,

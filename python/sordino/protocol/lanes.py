@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Lanes: integers mod 2**bits, held in uint32 up to 32 bits and in uint64 beyond."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A site's upload (R1): step the pair secrets, mask the vector, share and commit to what may be revealed."""
 
 from __future__ import annotations

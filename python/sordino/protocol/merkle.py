@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Merkle trees over share vectors, so that one share can be proved without showing the others.
 
 As in RFC 9162, section 2.1, leaves and nodes are hashed under different tags. The number of leaves is public

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Every message of the protocol, as frozen values; docs/protocol.md says when each is sent.
 
 Lengths are bounded here wherever they do not depend on the study; the rest is checked by who receives it.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The noise that a sum carries, as terms that everybody hashes: the protocol bounds them and draws nothing.
 
 What they mean, and that they are enough, is for `sordino.privacy`: a site asks its `Guard` before it makes a

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What a study may ask, how many must be in each sum, and the least that a site will accept.
 
 A `Policy` is proposed by the coordinator, checked by every site against its own `Floor` before any key is

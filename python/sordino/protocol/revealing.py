@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What a site reveals once a survivor set is certified (R3), and what it gives for one that vanished (R4)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Secret bytes that do not print, do not pickle, compare in constant time and can be wiped."""
 
 from __future__ import annotations

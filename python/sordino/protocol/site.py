@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A site in one session: bytes in, bytes out, nothing revealed that docs/protocol.md does not allow.
 
 No clock, no socket, no file. Every answer is written into the journal before it is returned, so that what a

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How many bytes a site sends and receives in one round, known before anything is sent.
 
 The messages are made with zeros for secrets, digests and signatures and put through `wire`, so a field that

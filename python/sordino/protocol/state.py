@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A site's session state between messages: a value that serialises, as each may meet a new process.
 
 It holds secrets. It is as private as the site's data, and it is saved on purpose or not at all.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """One round at the coordinator: what it has gathered, whether it holds together, and the sum that it gives.
 
 Nothing here moves a round forward: `coordinator` does. These are the checks and the arithmetic.

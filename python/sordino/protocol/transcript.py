@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What both sides hash: the session, the question, the cohort; and what both sides check of a certificate."""
 
 from __future__ import annotations

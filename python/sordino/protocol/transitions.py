@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The one table of a site's steps: what it takes at each, what it answers, and where it is then.
 
 The site's code, the tests and the diagram in docs/protocol.md all read this table.

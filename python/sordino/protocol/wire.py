@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Messages to bytes and back: a version byte, then msgpack. Anything else is a `MalformedMessage`.
 
 Nothing on the wire is hashed or signed as such: that goes through `encoding`, over the decoded values.

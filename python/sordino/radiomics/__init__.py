@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Radiomic features out of scans: the same settings at every site, and a row a lesion with its origin.
 
 Needs the extra `radiomics`. Public names load when they are first used, and PyRadiomics with them.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A folder of scans and a folder of masks to a table of features, a row a lesion."""
 
 from __future__ import annotations

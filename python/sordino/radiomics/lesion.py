@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Phantoms in memory: a textured lesion of known shape in a piece of body, and a scanner that looks at it.
 
 All is in Hounsfield units on a grid of 1 mm, axes z, y, x. The lesion is an ellipsoid whose surface is waved

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What is done so far: a file that grows by a line a patient, so that a run goes on where it was stopped.
 
 The first line names the settings, each further one a patient with its rows and failures. A line that has no

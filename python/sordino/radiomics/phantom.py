@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Phantom cohorts on disk: scans, masks and outcomes by a stated law, and a study file over them.
 
     DIR/study.toml              trains on the tables that `sordino extract` will write

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Worker processes, one patient each at a time.
 
 Not `concurrent.futures`: there a process that dies takes all others' work with it and nobody learns whose

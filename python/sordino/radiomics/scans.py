@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Which image and which masks belong to which patient: by name alone, before anything is opened.
 
 images/P017.nii.gz            a file for each patient: .nii, .nii.gz, .nrrd or .nhdr

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What is extracted and how: PyRadiomics' parameters, checked, in one canonical form, with a hash.
 
 Two sites' features may be put together only if they mean the same. So the hash covers all that moves a

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The table of features: a row a lesion, and before the features what tells where they came from.
 
 id        tells rows apart: the patient, or PATIENT/LESION where a patient has several

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Images and masks out of files, and what makes them unfit: told as a reason, with a place and an amount."""
 
 from __future__ import annotations

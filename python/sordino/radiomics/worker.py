@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A process of its own that measures one patient after another: JSON lines in, JSON lines out.
 
 The first line holds the settings, each further one a patient; the answer has its rows and failures. It ends

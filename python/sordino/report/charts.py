@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Small figures as inline SVG: text stays text, colours come from the page, shapes differ besides colours."""
 
 from __future__ import annotations

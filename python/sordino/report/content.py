@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """report.json: everything that the page shows, as data. docs/report.md is its schema."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The figures of a report, each with the table of what it shows."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The folder of a run as a report finds it: files may lack, be cut short or be damaged, and that is told."""
 
 from __future__ import annotations

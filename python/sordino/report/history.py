@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What happened in a run, from its transcript: who was in which sum, how many bytes and how long it took."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How far a figure from few patients can be trusted: intervals from the figure and the counts alone."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """HTML and SVG from nested calls; every text is escaped unless it is markup already."""
 
 from __future__ import annotations

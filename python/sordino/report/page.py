@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """report.html: the report as one page, without a script and without a request."""
 
 from __future__ import annotations

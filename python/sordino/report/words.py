@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A study in plain words: its terms, who can see what, what to be careful about, and its model's card."""
 
 from __future__ import annotations

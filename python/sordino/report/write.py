@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Writing the two files of a report beside what they are made from."""
 
 from __future__ import annotations

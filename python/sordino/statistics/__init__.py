@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Statistics of features by secure sums; `describe` is the way in."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A public centre and unit for every feature, in which the sums of a description are exact.
 
 Features of one study span many orders of magnitude, a fixed-point grid does not. Two sums settle where a

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Correlations of all pairs of features, each over the patients who have both values, in one sum.
 
 As pandas' `DataFrame.corr` and R's "pairwise.complete.obs" do it: every pair has its own patients, so its own

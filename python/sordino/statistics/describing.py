@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`describe`: what the features of all sites together look like, by secure sums."""
 
 from __future__ import annotations

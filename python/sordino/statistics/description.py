@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What was told of the features of all sites together."""
 
 from __future__ import annotations

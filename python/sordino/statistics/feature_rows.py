@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What a description takes for a site's rows, and all of them with the same columns."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Histograms on a public grid, and what they say of quantiles and of the range of values.
 
 The grid is public before any value is counted, and it is asked once: counts on a grid that follows the last

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Count, missingness, mean and variance of every feature, from one sum about a public centre.
 
 With y = (x - centre) / unit a single sum holds the number of patients, the present values, sum y and sum y^2.

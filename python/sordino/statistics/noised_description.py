@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """All statistics of a description from one private sum, and how far the noise puts each of them off.
 
 Values are measured from a public centre in a public unit and clipped to [-1, 1] there: y = (x - centre) /

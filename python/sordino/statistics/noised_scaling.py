@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Mean and scale of every feature by three private sums, whatever its order of magnitude.
 
 A noised sum needs a bound on each patient's row, and no bound fits features that span many orders of

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Which features are there to be described: the first sum, and what every later one leaves out for it.
 
 NaN is a missing value. A feature whose values would come from fewer than `least_sites` sites is not asked

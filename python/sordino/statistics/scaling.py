@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Mean and standard deviation of every feature by three secure sums, none of which needs pooled rows.
 
 Features of one study span many orders of magnitude, a fixed-point grid does not. So the first sum settles a

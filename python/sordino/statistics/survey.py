@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What one description consists of: its settings, the sums that it asks in order, and their policy."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Several stages in one sum, so that all they tell is about the same patients."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The Brier score of predicted survival, weighted for censoring, by one secure sum (Graf et al. 1999).
 
 Who is censored between two cuts was alive at the first of them, and counts so: censored after the cut, not at

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Harrell's C-index from one secure histogram of scores, times and events on public grids."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Cox regression over sites: the fit, and what it says of coefficients and of a patient's survival."""
 
 from __future__ import annotations

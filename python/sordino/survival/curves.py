@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Kaplan-Meier and Nelson-Aalen curves of groups of patients, and the log-rank test between them."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The public time grid of a survival analysis: cuts from two sums, and at least k patients leaving at each.
 
 The difference of neighbouring risk sets is what the patients who left in between add up to. So the cuts must

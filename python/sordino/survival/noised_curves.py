@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Survival curves from one private sum of counts: each patient is in one lane, and every lane is noised."""
 
 from __future__ import annotations

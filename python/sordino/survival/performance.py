@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How well a fitted model tells patients' survival, by secure sums over held-out patients."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Newton's method for the partial likelihood of all sites' patients, each step a sum of who leaves when.
 
 A step asks at one b for events, and for w, w x and w x x^T over the patients last at risk at each cut. Value,

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """One site's patients with the time that each was followed, and whether it ended in the event."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The sums of a survival analysis: who makes them, over whom, and how often."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """With PyTorch where it is installed; it is no dependency, so elsewhere only its absence is tested."""
 
 from __future__ import annotations

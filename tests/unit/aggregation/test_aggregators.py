@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Every aggregator passes one suite, and has what is its own."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """CKKS passes the suite of every aggregator, and its sums are exact under keys that no coordinator sees."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What one unit can move the lanes by, before any noise: never more than its question says."""
 
 from __future__ import annotations

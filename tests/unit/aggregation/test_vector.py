@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A vector that becomes its masked payload tile by tile: the bytes of encode, add_masks and pack."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino doctor` tells what is wrong with a machine or a site's files, and its exit code says whether."""
 
 from __future__ import annotations

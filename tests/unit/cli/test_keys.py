@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino keys`: identities are made once, shown on demand, and a site's settings are looked over."""
 
 from __future__ import annotations

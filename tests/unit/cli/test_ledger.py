@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino ledger`: what was spent, in words and as JSON, and the first bad line of a chain."""
 
 from __future__ import annotations

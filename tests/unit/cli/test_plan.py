@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino plan`: its figures against those of a run, stable keys, targets out of reach, bad input."""
 
 from __future__ import annotations

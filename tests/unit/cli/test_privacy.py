@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`sordino privacy`: the same numbers as the package, stable keys, one line for bad input."""
 
 from __future__ import annotations

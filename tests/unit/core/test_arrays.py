@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Arrays are taken as they are, or refused by name: no conversion, no copy."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The CPU chooses the implementation, `SORDINO_CPU` overrides it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Exactly b bits a lane on the wire, in one canonical form."""
 
 from __future__ import annotations

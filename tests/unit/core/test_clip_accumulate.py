@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Rows of gradients: each is clipped and rounded within an exact integer norm, then they are summed."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Values to packed bytes in one call, and the norm: the same bits from every backend and any threads."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Kernels let other Python threads run."""
 
 from __future__ import annotations

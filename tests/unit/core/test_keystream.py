@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The PRG is exactly AES-256-CTR, whatever the backend."""
 
 from __future__ import annotations

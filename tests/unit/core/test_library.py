@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The C++ library knows no Python, and the Python package carries nothing of it but the module."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Masks: the sum of many keystreams, added in place."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Hashing in the core: SHA-256 as hashlib has it, and trees as the reference has them."""
 
 from __future__ import annotations

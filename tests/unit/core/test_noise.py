@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Noise on lanes: the numbers of the slow reference, whatever the backend, the pieces and the threads."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Shamir's sharing over GF(2^16): any t shares give the secrets, fewer give nothing."""
 
 from __future__ import annotations

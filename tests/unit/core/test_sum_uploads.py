@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The coordinator's sum: packed uploads added and masks taken off in one pass."""
 
 from __future__ import annotations

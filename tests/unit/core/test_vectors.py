@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The known answers that other implementations can check themselves against."""
 
 from __future__ import annotations

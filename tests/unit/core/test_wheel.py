@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The wheel: built with the environment's own tools, looked into, and installed where nothing else is."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A vector from source to sink in chunks: what encode, add_masks and pack give one after the other."""
 
 from __future__ import annotations

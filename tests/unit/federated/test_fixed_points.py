@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Where each algorithm comes to rest, against what is known on paper."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Control variates stay in step with the coordinator whatever happens to a round."""
 
 from __future__ import annotations

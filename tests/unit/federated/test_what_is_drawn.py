@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Cells of what may be drawn of a test hold enough patients, and lose none."""
 
 from __future__ import annotations

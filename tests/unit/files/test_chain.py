@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A journal looked at from outside: whole, or with its first bad line named; and nothing is written."""
 
 from __future__ import annotations

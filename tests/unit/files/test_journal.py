@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The journal on disk: many writers at once, for its owner only, and where nothing can be written."""
 
 from __future__ import annotations

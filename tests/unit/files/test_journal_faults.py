@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The journal on a failing disk: nothing leaves before it is written, and what failed was never asked."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Roster files, identities and `site.toml`: what is wrong is named, and a key is for its owner alone."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The two models of one linear form against scikit-learn, on its embedded patients."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What every path of the accounting must hold: each path's tests inherit this suite."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The accountant: one suite for every path, the exact path's digits, and what is never below the truth."""
 
 from __future__ import annotations

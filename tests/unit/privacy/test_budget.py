@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The budget's filter: pre-committed, exact to the last round, and closed once it has refused."""
 
 from __future__ import annotations

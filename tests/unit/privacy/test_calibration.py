@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Calibration: the answer keeps the target, and the least step past it does not."""
 
 from __future__ import annotations

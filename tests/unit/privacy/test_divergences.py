@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Divergences against their definitions in 60 digits, and against the papers as printed."""
 
 from __future__ import annotations

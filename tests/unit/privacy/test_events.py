@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Events: checked when they are made, the same after a journey as bytes, and canonically hashable."""
 
 from __future__ import annotations

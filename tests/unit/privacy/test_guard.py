@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A guard keeps to its budget over all that was asked about the data, whoever asked and how."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The ledger: what a journal says was released, charge by charge, and how it stands against a budget."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The planner against the accountant, against sums that are really made, and against itself replanned."""
 
 from __future__ import annotations

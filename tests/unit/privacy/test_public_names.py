@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The accounting's public names: they load on first use, and only they are there."""
 
 from __future__ import annotations

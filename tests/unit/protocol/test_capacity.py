@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Lanes at the very edge of what b bits hold, masked and summed for real."""
 
 from __future__ import annotations

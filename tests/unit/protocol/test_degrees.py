@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Neighbours and thresholds of the sparse graph, against counting every case and published figures."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The canonical encoding: known answers, and no two meanings share bytes."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Driving a coordinator: each phase asks whom it must, once, and a wrong answer is a vanished site."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Smallest covers against an oracle that tries every subset, and in bounded time."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Lane groups against an oracle that tries every subset of the sites."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The graph of a session: regular, connected where it says so, and drawn from the session's hash alone."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The journal's port: one suite for the one in memory and the one on disk."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Keys, boxes, signatures and the roster: known answers by other code, and everything that must not pass."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The reference's trees: every path of every small tree leads to the root, and nothing else does."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The pages say what the code does: diagrams are drawn from the table, links lead somewhere, examples run."""
 
 from __future__ import annotations

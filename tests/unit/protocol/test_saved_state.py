@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Saved states: what was damaged on disk is told as damage, and never half believed."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Secret bytes: compared, wiped, never printed, never pickled, never hashed."""
 
 from __future__ import annotations

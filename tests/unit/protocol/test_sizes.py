@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The bytes of a round, foretold, against those that a real round moves."""
 
 from __future__ import annotations

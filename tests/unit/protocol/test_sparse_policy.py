@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Policies on the sparse graph: planned to be safe, and refused where they are not."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The one table of steps: every pair in it is exercised, every pair outside it is refused."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Policies, questions, blocks and floors as values: what they normalise, what they refuse, what they hash."""
 
 from __future__ import annotations

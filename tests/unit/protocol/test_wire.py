@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The wire: a version byte and msgpack, nothing else, and nothing too long."""
 
 from __future__ import annotations

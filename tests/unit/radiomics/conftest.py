@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What tests that read scans in their own process may use."""
 
 from __future__ import annotations

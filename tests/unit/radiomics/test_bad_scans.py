@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Scans that cannot be used: each is told as a reason, with what is wrong, where and by how much."""
 
 from __future__ import annotations

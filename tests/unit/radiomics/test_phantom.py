@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Phantoms: a lesion has the shape and texture that it is said to have, and scanners change its features."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Settings: one hash for what means the same, another for what does not, and faults with their place."""
 
 from __future__ import annotations

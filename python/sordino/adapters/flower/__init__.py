@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Secure sums inside a Flower app: `mods=[secure_mod]` at the sites, `SecureStrategy` around the strategy.
 
 docs/flower.md shows both lines, and says what is pinned and what the SuperLink sees. Names load when they are

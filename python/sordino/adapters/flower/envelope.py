@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How messages of the protocol travel in Flower's records, and how a question binds the records beside it."""
 
 from __future__ import annotations

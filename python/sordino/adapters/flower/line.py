@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How requests get over a Flower grid, and how long an answer is waited for."""
 
 from __future__ import annotations

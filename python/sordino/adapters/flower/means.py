@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Which strategies of Flower work on a mean alone, and why the others cannot."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The site's side: a mod that lets nothing out of a ClientApp but messages of the protocol."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Questions for a policy, from the arrays and metrics of a Flower app."""
 
 from __future__ import annotations

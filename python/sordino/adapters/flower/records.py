@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """From what a client returns to lanes, and from a sum to what a strategy aggregates.
 
 A block of the question named like an array that was sent holds that array's change; the block "arrays" holds

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The server's side: any strategy whose aggregation is a mean, on sums that the server cannot open."""
 
 from __future__ import annotations

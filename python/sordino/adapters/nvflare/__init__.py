@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Secure sums inside an NVFlare job: `SecureFedAvgRecipe` in place of NVFlare's `FedAvgRecipe`.
 
 docs/nvflare.md shows a job, and says what a site pins and what the server sees. Names load when they are

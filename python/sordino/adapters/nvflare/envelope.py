@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How messages of the protocol travel in NVFlare's Shareables."""
 
 from __future__ import annotations

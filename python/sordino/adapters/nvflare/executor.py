@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The site's side: an executor that lets nothing out of a client but messages of the protocol."""
 
 from __future__ import annotations

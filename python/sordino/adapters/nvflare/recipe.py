@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A job of NVFlare's Recipe API for federated averaging by secure sums."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Sums under CKKS in one process: the coordinator adds what it cannot open, and a site opens the sum."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Limbs as TenSEAL ciphertexts: one for each 2,048 of them, encrypted, added and opened one by one."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Lanes as limbs, small non-negative integers in float64, and summed limbs as lanes again."""
 
 from __future__ import annotations

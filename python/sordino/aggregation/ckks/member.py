@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """One site under CKKS: it holds the secret key, as all sites do, encrypts its lanes and opens sums.
 
 Set-up, once a study. Every member signs an ephemeral box key; the first of the roster makes the CKKS keys,

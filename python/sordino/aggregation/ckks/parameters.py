@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """CKKS for addition only: the smallest ciphertexts that are secure and whose sums come out exact.
 
 Lanes are cut into limbs of a few bits, one limb to a slot, so that the sum of all sites' limbs is a small

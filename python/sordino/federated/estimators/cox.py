@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Cox regression as a scikit-learn estimator, fitted by secure risk-set sums over the sites of its rows."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What all trained estimators share: rows dealt to sites, one training over them, features as it had them."""
 
 from __future__ import annotations

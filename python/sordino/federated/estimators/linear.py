@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Linear regression as a scikit-learn regressor that is trained by secure sums."""
 
 from __future__ import annotations

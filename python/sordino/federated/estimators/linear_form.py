@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What the estimators of one linear form share: their settings, and coefficients for features as given."""
 
 from __future__ import annotations

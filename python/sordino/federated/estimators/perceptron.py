@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A multi-layer perceptron as a scikit-learn classifier that is trained by secure sums."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Early fusion: one model over all modalities, each parameter averaged over the sites that have its features.
 
 A modality is a lane group. Every site trains the whole model on what it has, with standardised features of

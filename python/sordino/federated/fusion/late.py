@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Late fusion: a model of each modality, and one that combines their scores.
 
 A modality's model is trained over the sites that have it, on the patients who have any value of it. What

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Missing values: each is put at the mean of what is there, over all sites, by secure sums.
 
 NaN is a missing value, and so is every value of a block of features that a site has not. Mean and standard

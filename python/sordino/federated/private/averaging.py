@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Federated averaging with noise: whole updates of sites, or sites whose own training is private.
 
 For the unit "site" an update is clipped as one vector and weighs as many patients as the site has, so one

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The clip of a round: fixed, or moving to a quantile of the norms (Andrew et al. 2021).
 
 Rows reach the core in units of the clip of the round and are clipped there at 1, so the sensitivity is the

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Gradient descent with noise inside the secure sum: DP-SGD (Abadi et al. 2016) without a trusted curator.
 
 Every patient's gradient is a row, clipped and rounded by the core at the site; a secure sum of all rows is

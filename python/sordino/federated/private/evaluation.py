@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """How good the model is on held-out patients, by one private sum: a one-hot row a patient.
 
 Noise makes counts real numbers, some below zero. To move those to zero would add patients that are not there,

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The same for subgroups with noise: one private sum, so that no small cell has to be hidden beforehand."""
 
 from __future__ import annotations

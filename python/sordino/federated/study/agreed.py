@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What a study's sites agreed to before the first sum: its terms, as study.json has them for every reader."""
 
 from __future__ import annotations

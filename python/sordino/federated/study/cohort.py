@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The rows of every site of a study, read from its files and checked: all faults at once, by line."""
 
 from __future__ import annotations

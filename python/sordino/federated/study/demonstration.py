@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A study to show: scikit-learn's breast-cancer patients as they might be spread over seven hospitals.
 
 569 real patients with 30 features that were computed from images of cell nuclei (Street, Wolberg and

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The description of a study's features, from its own file and rows."""
 
 from __future__ import annotations

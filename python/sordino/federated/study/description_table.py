@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Table [description]: what `sordino describe` tells of the features; docs/statistics.md says how."""
 
 from __future__ import annotations

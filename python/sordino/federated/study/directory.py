@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The folder of one run: one process at a time, and after a crash the last finished sum is still there."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Features that `sordino extract` wrote: every row says by which settings, the same at all sites."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The study file: every key, what it may hold, and what is wrong with a given one.
 
 A study is TOML. Nothing is guessed: an unknown key is named with the nearest valid one, a value of the wrong

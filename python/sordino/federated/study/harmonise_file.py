@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What harmonises new patients: common estimates in model.json, and each site's effects in its own file."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Table [harmonise]: whose effects ComBat takes out of the features before training, and what it keeps."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """ComBat tried in the clear before a study runs: what is wrong with its rows, which a simulation can see."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The kinds of values that keys of a study file hold, each with how it is told to whoever wrote another."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Tables [[modalities]], blocks of features that a site has all of or nothing, and [fusion] of them."""
 
 from __future__ import annotations

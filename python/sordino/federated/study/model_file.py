@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """model.json: everything that it takes to score a new patient, and where the model came from."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What a study comes to before it runs, for its own unit of privacy and for the others beside it."""
 
 from __future__ import annotations

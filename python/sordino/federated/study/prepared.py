@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A study that is ready to run: its file, its rows, the training and the policy that follow from both."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Table [privacy]: whom the noise hides, what the whole run may cost, and what goes with it.
 
 docs/study.md says what the keys mean.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What a run came to: metrics from secure sums, and apart from them what only a simulation can know."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Running a study in one process: secure sums over simulated sites, a checkpoint after every one of them."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What every site's data must look like, as one hash that all agree on before the first sum."""
 
 from __future__ import annotations

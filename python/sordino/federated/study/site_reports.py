@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What a run says of each site: how often it was left out, and to itself how well the model does there.
 
 How often a site was left out is known to all who took part. How well the model does on a site's own patients

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What a private run has cost so far, from the journals of its sites."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Which patients a site holds out: drawn by a public seed, class by class or each alone, or named."""
 
 from __future__ import annotations

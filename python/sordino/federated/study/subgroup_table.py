@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Tables [[subgroups]]: by which columns held-out patients are parted, and into which cells."""
 
 from __future__ import annotations

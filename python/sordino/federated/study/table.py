@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A CSV file in memory as text, and its columns as numbers: each fault named by line and column."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Table [training], by its `algorithm`: how the sites' work becomes one model."""
 
 from __future__ import annotations

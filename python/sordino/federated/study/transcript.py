@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What happened in a run, a line of JSON each: sizes, times, who dropped out where.
 
 No secret, no weight, no metric of any one site. Lines are only ever added, also after a crash: a sum that

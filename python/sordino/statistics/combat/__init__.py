@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """ComBat by secure sums: features harmonised across scanners, rows staying at their sites."""
 
 from sordino.statistics.combat.bayes import Variant

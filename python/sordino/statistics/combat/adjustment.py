@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What a site does with the common estimates: the effects of its batches, and its patients without them."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What one batch adds and multiplies, shrunk over its features: the empirical Bayes of ComBat.
 
 Everything here is about one batch and needs no other's numbers, so a site does it for a batch of its own and

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """`harmonise`: ComBat over sites that keep their rows, and its use on patients who come later."""
 
 from __future__ import annotations

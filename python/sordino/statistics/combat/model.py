@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The model matrix without its batches: least squares with every batch's mean projected out where it is.
 
 The model of feature g is y = alpha + x beta + gamma_batch + delta_batch * noise. With an indicator column for

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What a harmonisation asks: which batches are shared, which sums are made, under which policy."""
 
 from __future__ import annotations

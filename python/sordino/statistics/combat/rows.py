@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Which scanner a patient was on, what is to be preserved, and which scanners several sites share."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The sums of ComBat: orders of magnitude, centres, one sum with all the estimates, and perhaps a reference.
 
 Only the third settles what is estimated: units and centres are where numbers are written down, and any near

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Whatever a study or data file holds, it is refused by a ConfigError or read: never another exception."""
 
 from __future__ import annotations

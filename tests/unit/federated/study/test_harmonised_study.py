@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """[harmonise]: a study over scanners that shift and stretch trains as on rows harmonised in one place."""
 
 from __future__ import annotations

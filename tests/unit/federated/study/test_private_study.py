@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Studies with a [privacy] table: what is wrong with them, what they cost, and how they end."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A study with SCAFFOLD that is interrupted, and what stopping early costs and says."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Cox's proportional hazards."""
 
 from __future__ import annotations

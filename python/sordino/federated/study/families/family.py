@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The port between a study file and a kind of model: table [model], which is the family itself."""
 
 from __future__ import annotations

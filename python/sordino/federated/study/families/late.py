@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Late fusion of logistic models."""
 
 from __future__ import annotations

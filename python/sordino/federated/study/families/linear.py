@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Linear regression of a number."""
 
 from __future__ import annotations

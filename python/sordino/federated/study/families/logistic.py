@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Logistic regression for two classes."""
 
 from __future__ import annotations

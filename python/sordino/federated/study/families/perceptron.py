@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Multi-layer perceptrons of two classes and of a number."""
 
 from __future__ import annotations

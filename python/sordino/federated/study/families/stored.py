@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """What model.json holds for every kind of model, and how it scores new patients."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Two classes: one column with one of two labels."""
 
 from __future__ import annotations

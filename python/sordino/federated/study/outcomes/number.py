@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """A number: one column, brought to mean 0 and standard deviation 1 for training by secure sums."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """The port between a study and what it predicts."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 """Survival: a column of times, and one that says whether the time ended in the event."""
 
 from __future__ import annotations

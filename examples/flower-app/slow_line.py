@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""A line to a server on this machine that takes its time and is cut every few seconds."""
+"""A line to a server on this machine that takes its time, and whose connections are cut after a while."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import threading
 class SlowLine:
     """Forwards connections to `port`, each byte `delay` seconds late, and cuts each after `life` seconds."""
 
-    def __init__(self, port: int, *, delay: float = 0.2, life: float = 15.0) -> None:
+    def __init__(self, port: int, *, delay: float = 0.2, life: float = 60.0) -> None:
         self._target, self._delay, self._life = port, delay, life
         self.port = self.cuts = 0
         self._loop, ready = asyncio.new_event_loop(), threading.Event()

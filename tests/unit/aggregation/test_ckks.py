@@ -199,21 +199,40 @@ def test_an_advertisement_is_signed_and_its_key_is_the_member_s_own(members: dic
         members["berlin"].make_key(advertisements[:2])
 
 
-def test_a_maker_with_weaker_parameters_is_refused(
-    members: dict[str, Member], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("degree", "prime_bits", "encryption"),
+    [(4096, (40, 40), "SYMMETRIC"), (8192, None, "SYMMETRIC"), (4096, None, "ASYMMETRIC")],
+)
+def test_a_maker_with_other_parameters_is_refused(
+    members: dict[str, Member],
+    monkeypatch: pytest.MonkeyPatch,
+    degree: int,
+    prime_bits: tuple[int, int] | None,
+    encryption: str,
 ) -> None:
     advertisements = [member.advertise() for member in members.values()]
     weak = tenseal().context(
         tenseal().SCHEME_TYPE.CKKS,
-        4096,
-        coeff_mod_bit_sizes=[40, 40],
-        encryption_type=tenseal().ENCRYPTION_TYPE.SYMMETRIC,
+        degree,
+        coeff_mod_bit_sizes=list(prime_bits or members["berlin"].parameters.prime_bits),
+        encryption_type=tenseal().ENCRYPTION_TYPE[encryption],
     )
+    weak.global_scale = 2.0**20
     monkeypatch.setattr("sordino.aggregation.ckks.member.new_context", lambda _: weak)
     delivery = members["berlin"].make_key(advertisements)
     monkeypatch.undo()
     with pytest.raises(PeerError, match="other parameters"):
         members["lyon"].take_key(advertisements, delivery)
+
+
+def test_parameters_are_compared_without_a_key_of_one_s_own(
+    members: dict[str, Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advertisements = [member.advertise() for member in members.values()]
+    delivery = members["berlin"].make_key(advertisements)
+    monkeypatch.setattr("sordino.aggregation.ckks.member.new_context", None)
+    members["lyon"].take_key(advertisements, delivery)
+    assert members["lyon"].public_context() == members["berlin"].public_context()
 
 
 def test_the_secret_key_is_in_no_message_of_set_up(members: dict[str, Member]) -> None:

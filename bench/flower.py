@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "engines"))
 
 import numpy as np
 from flower_grid import InProcessGrid
-from flower_hospitals import NAMES, nodes_of, site_files
+from flower_hospitals import nodes_of
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.client import NumPyClient
 from flwr.client.mod import secaggplus_mod
@@ -44,6 +44,7 @@ from flwr.server.strategy import FedAvg as OlderFedAvg
 from flwr.server.workflow import SecAggPlusWorkflow
 from flwr.server.workflow.constant import MAIN_CONFIGS_RECORD, MAIN_PARAMS_RECORD, Key
 from flwr.serverapp.strategy import FedAvg
+from studies import NAMES, site_files
 
 from sordino.adapters.flower import SecureStrategy, plan_question, secure_mod
 from sordino.protocol.policy import Policy, plan_policy

@@ -41,16 +41,12 @@ class Node:
         return reply
 
 
-class InProcessGrid(Grid):
-    """Nodes answer as they are pushed to; `fate` gives a message's `Verdict`, `relayed` has all bytes."""
+class LocalGrid(Grid):
+    """What every grid without a SuperLink has in common; `exchanges` counts how often messages went out."""
 
-    def __init__(self, nodes: Iterable[Node], fate: Callable[[Node, Message], Verdict] | None = None) -> None:
-        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, SERVER, 1
-        self.nodes = {node.number: node for node in nodes}
-        self.fate = fate or (lambda node, message: "")
-        self.relayed: list[bytes] = []
+    def __init__(self) -> None:
+        speak_as(SERVER)
         self.exchanges = 0
-        self._answers: dict[str, Message] = {}
 
     def set_run(self, run: Any) -> None:
         raise NotImplementedError
@@ -61,6 +57,20 @@ class InProcessGrid(Grid):
 
     def create_message(self, *args: Any, **kwargs: Any) -> Message:
         raise NotImplementedError
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
+        return self.pull_messages(self.push_messages(messages))
+
+
+class InProcessGrid(LocalGrid):
+    """Nodes answer as they are pushed to; `fate` gives a message's `Verdict`, `relayed` has all bytes."""
+
+    def __init__(self, nodes: Iterable[Node], fate: Callable[[Node, Message], Verdict] | None = None) -> None:
+        super().__init__()
+        self.nodes = {node.number: node for node in nodes}
+        self.fate = fate or (lambda node, message: "")
+        self.relayed: list[bytes] = []
+        self._answers: dict[str, Message] = {}
 
     def get_node_ids(self) -> list[int]:
         return list(self.nodes)
@@ -84,15 +94,17 @@ class InProcessGrid(Grid):
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         return [self._answers.pop(number) for number in list(message_ids) if number in self._answers]
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        return self.pull_messages(self.push_messages(messages))
-
     def _relay(self, message: Message) -> Message:
         number, parts = taken_apart(message)
         self.relayed += parts.values()
         copy = put_together((number, parts))
         copy.metadata.__dict__["_message_id"] = message.metadata.message_id
         return copy
+
+
+def speak_as(number: int) -> None:
+    """Be this node in the messages that this process makes."""
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, number, 1
 
 
 def taken_apart(thing: Any) -> tuple[str, dict[str, bytes]]:

@@ -1,63 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Sites with keys, rosters and journals on disk, and an app whose training is always the same."""
+"""The study of `studies` as a Flower app over an in-process grid."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import studies
 from flower_grid import InProcessGrid, Node
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.serverapp.strategy import Result, Strategy
+from flwr.serverapp.strategy import FedAvg, Result, Strategy
+from studies import MODEL, NAMES, accuracy_of, count_of, gone_from, loss_of
 
-from sordino.adapters.flower import SecureStrategy, plan_question, secure_mod
-from sordino.files.identity import write_identity
-from sordino.files.settings import roster_entry
+from sordino.adapters.flower import SecureStrategy, secure_mod
 from sordino.protocol import wire
-from sordino.protocol.policy import Policy, plan_policy
+from sordino.protocol.policy import Policy
 
-NAMES = ("aachen", "bergen", "coimbra", "delft", "essen", "fulda")
-MODEL = {"weights": np.zeros((3, 2), np.float32), "bias": np.full(2, 0.25, np.float32)}
-
-
-def site_files(
-    folder: Path, names: tuple[str, ...] = NAMES, *, floor: str = "", budget: str = ""
-) -> dict[str, Path]:
-    """Keys, one roster and a site.toml for each site; gives the paths of the latter."""
-    entries, settings = [], {}
-    for name in names:
-        (folder / name).mkdir(parents=True)
-        entries.append(roster_entry(write_identity(folder / name / f"{name}.key", name)))
-    for name in names:
-        (folder / name / "roster.toml").write_text("\n".join(entries))
-        settings[name] = folder / name / "site.toml"
-        settings[name].write_text(
-            f'name = "{name}"\nidentity = "{name}.key"\nroster = "roster.toml"\njournal = "journal"\n'
-            f'dataset = "scans"\n[floor]\n{floor or default_floor()}\n{budget}'
-        )
-    return settings
-
-
-def default_floor() -> str:
-    return 'across_rounds = ["accept", "freeze", "noise"]\nsemi_honest = true'
-
-
-def target_of(name: str, server_round: int) -> dict[str, np.ndarray]:
-    """What a site's training makes of the model: anything, but always the same."""
-    random = np.random.default_rng([NAMES.index(name), server_round])
-    return {key: random.uniform(-1, 1, value.shape).astype(np.float32) for key, value in MODEL.items()}
-
-
-def count_of(name: str) -> int:
-    return 100 + 7 * NAMES.index(name)
-
-
-def loss_of(name: str) -> float:
-    return 0.5 + 0.0625 * NAMES.index(name)
+study_policy = partial(studies.study_policy, "evaluate")
 
 
 def training_app(
@@ -73,7 +36,9 @@ def training_app(
     def train(message: Message, context: Context) -> Message:
         number = message.content["config"]["server-round"]
         sent = message.content["arrays"]
-        arrays = {key: Array(sent[key].numpy() + value) for key, value in target_of(name, number).items()}
+        arrays = {
+            key: Array(sent[key].numpy() + value) for key, value in studies.target_of(name, number).items()
+        }
         content = RecordDict(
             {
                 "arrays": ArrayRecord(arrays),
@@ -85,23 +50,10 @@ def training_app(
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
-        metrics = MetricRecord({"num-examples": count_of(name), "accuracy": loss_of(name) / 2})
+        metrics = MetricRecord({"num-examples": count_of(name), "accuracy": accuracy_of(name)})
         return Message(RecordDict({"metrics": metrics}), reply_to=message)
 
     return app
-
-
-def study_policy(**terms: Any) -> Policy:
-    """Training and evaluation over the six sites, malicious mode, sites may come and go."""
-    plan = [
-        plan_question(
-            "train", ArrayRecord(model_arrays()), sites=6, max_weight=1000, clip=4.0, metrics={"loss": 8.0}
-        ),
-        plan_question("evaluate", None, sites=6, max_weight=1000, metrics={"accuracy": 1.0}),
-    ]
-    return plan_policy(
-        **{"study": "towards", "sites": 6, "plan": plan, "across_rounds": "accept", "rounds": 100, **terms}
-    )
 
 
 def model_arrays() -> dict[str, Array]:
@@ -117,36 +69,36 @@ def nodes_of(
     }
 
 
-def change_of(name: str, server_round: int, model: Mapping[str, np.ndarray] = MODEL) -> np.ndarray:
-    """What a site's training adds, as it comes out of float32: the block of all arrays."""
-    target = target_of(name, server_round)
-    return np.concatenate([((model[key] + target[key]) - model[key]).ravel() for key in sorted(model)])
-
-
-def phase_of(message: Message) -> str:
-    """Which message of the protocol this is, by its type's name; "" if it is none."""
+def request_in(message: Message) -> Any:
+    """The message of the protocol that this is; None if it is none."""
     record = message.content.config_records.get("sordino", {})
-    return type(wire.read_at_site(record["request"], len(NAMES))).__name__ if "request" in record else ""
+    return wire.read_at_site(record["request"], len(NAMES)) if "request" in record else None
 
 
 def lose(
-    nodes: Mapping[str, Node], steps: Mapping[str, str], *, verdict: str = "lost", rounds: range = range(1, 2)
+    nodes: Mapping[str, Node],
+    steps: Mapping[str, str],
+    *,
+    verdict: str = "lost",
+    rounds: Iterable[int] = (1,),
 ) -> Callable[[Node, Message], str]:
     """A fate: the sites of `steps` are lost from that message on, in these rounds of the session."""
-    by_number = {node.number: name for name, node in nodes.items()}
-    order = ["UploadRequest", "ConfirmRequest", "UnmaskRequest", "RecoverRequest"]
-    current = 0
+    names = {node.number: name for name, node in nodes.items()}
+    gone = gone_from(steps, rounds)
+    return lambda node, message: verdict if gone(names[node.number], request_in(message)) else ""
 
-    def fate(node: Node, message: Message) -> str:
-        nonlocal current
-        phase, step = phase_of(message), steps.get(by_number[node.number])
-        if phase == "UploadRequest":
-            current = wire.read_at_site(message.content["sordino"]["request"], len(NAMES)).round
-        if step is None or phase not in order or current not in rounds:
-            return ""
-        return verdict if order.index(phase) >= order.index(step) else ""
 
-    return fate
+def fedavg(**options: Any) -> FedAvg:
+    return FedAvg(fraction_evaluate=0.0, **options)
+
+
+def survivors(secure: SecureStrategy) -> list[str]:
+    """The initials of who was in the sum, round by round."""
+    return ["".join(name[0] for name in done.survivors) for done in secure.rounds]
+
+
+def arrays_of(result: Result) -> dict[str, Any]:
+    return {key: array.numpy() for key, array in result.arrays.items()}
 
 
 def start(

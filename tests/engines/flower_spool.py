@@ -16,22 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flower_hospitals import NAMES
+from flower_grid import SERVER, LocalGrid, speak_as
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.proto.message_pb2 import ObjectTree
-from flwr.serverapp import Grid
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
     get_object_tree,
     no_object_id_recompute,
 )
 from flwr.supercore.inflatable.inflatable_utils import pull_and_inflate_object_from_tree, push_objects
-from flwr.supercore.task_identity import TaskIdentity
+from studies import NAMES
 
 from sordino.adapters.flower import secure_mod
 
-SERVER = 1
 SITES = NAMES[:4]
 STEPS = {name: 0.25 * (place + 1) for place, name in enumerate(SITES)}
 COUNTS = {name: 100 + place for place, name in enumerate(SITES)}
@@ -60,7 +58,7 @@ def memory(name: str = "VmRSS") -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 
-class SpoolGrid(Grid, AbstractContextManager):
+class SpoolGrid(LocalGrid, AbstractContextManager):
     """`make(name)` gives a node's app, in its process; `peaks` are known once the grid is closed.
 
     peaks   by node: the most bytes it held beyond what it held before its first message
@@ -69,9 +67,8 @@ class SpoolGrid(Grid, AbstractContextManager):
     def __init__(
         self, folder: Path, make: Callable[[str], ClientApp], configs: Mapping[str, Mapping[str, Any]]
     ) -> None:
-        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, SERVER, 1
+        super().__init__()
         self.peaks: dict[str, int] = {}
-        self.exchanges = 0
         self._folder = folder
         self._answers: dict[str, bytes] = {}
         self._nodes = {}
@@ -88,16 +85,6 @@ class SpoolGrid(Grid, AbstractContextManager):
             pipe.send(None)
             self.peaks[name] = pipe.recv()
             process.join()
-
-    def set_run(self, run: Any) -> None:
-        raise NotImplementedError
-
-    @property
-    def run(self) -> Any:
-        raise NotImplementedError
-
-    def create_message(self, *args: Any, **kwargs: Any) -> Message:
-        raise NotImplementedError
 
     def get_node_ids(self) -> list[int]:
         return list(self._nodes)
@@ -118,14 +105,11 @@ class SpoolGrid(Grid, AbstractContextManager):
         known = [number for number in message_ids if number in self._answers]
         return [_pull(self._folder, self._answers.pop(number)) for number in known]
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        return self.pull_messages(self.push_messages(messages))
-
 
 def _node(
     pipe: Any, folder: Path, make: Callable[[str], ClientApp], name: str, number: int, config: dict[str, Any]
 ) -> None:
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, number, 1
+    speak_as(number)
     app, state, before = make(name), RecordDict(), memory()
     while (tree := pipe.recv()) is not None:
         context = Context(1, number, config, state, {})

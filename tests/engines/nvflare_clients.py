@@ -9,11 +9,12 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flower_hospitals import MODEL, NAMES, count_of, loss_of, target_of
+import studies
 from nvflare.apis.client import Client
 from nvflare.apis.executor import Executor
 from nvflare.apis.fl_constant import FLContextKey, FLMetaKey, ReservedKey, ReturnCode
@@ -28,14 +29,17 @@ from nvflare.app_common.decomposers import common_decomposers
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from nvflare.app_common.workflows.model_controller import ModelController
 from nvflare.fuel.utils import fobs
+from studies import MODEL, NAMES, accuracy_of, count_of, gone_from, loss_of, target_of
 
 from sordino.adapters.named import Sent, pack_sent
-from sordino.adapters.nvflare import SecureExecutor, SecureFedAvg, plan_question
+from sordino.adapters.nvflare import SecureExecutor, SecureFedAvg
 from sordino.adapters.nvflare.controller import pack_policy
 from sordino.adapters.nvflare.envelope import unseal
 from sordino.files.settings import read_roster
 from sordino.protocol import wire
-from sordino.protocol.policy import Policy, plan_policy
+from sordino.protocol.policy import Policy
+
+study_policy = partial(studies.study_policy, "validate")
 
 flare_decomposers.register()
 common_decomposers.register()
@@ -57,7 +61,7 @@ class Trainer(Executor):
     ) -> Shareable:
         model = FLModelUtils.from_shareable(shareable)
         if task_name == "validate":
-            reply = FLModel(metrics={"accuracy": loss_of(self.site) / 2})
+            reply = FLModel(metrics={"accuracy": accuracy_of(self.site)})
         else:
             target = target_of(self.site, model.current_round + 1)
             reply = FLModel(
@@ -189,29 +193,8 @@ def message_in(data: Shareable) -> Any:
 
 def lose(steps: Mapping[str, str], rounds: Iterable[int] = (1,), *, how: str = "lost") -> Fate:
     """A fate: the sites of `steps` give no answer from that message on, in these rounds of the session."""
-    order = ["UploadRequest", "ConfirmRequest", "UnmaskRequest", "RecoverRequest"]
-    current: dict[str, int] = {}
-
-    def fate(name: str, message: Any) -> str:
-        phase, step = type(message).__name__, steps.get(name)
-        if phase == "UploadRequest":
-            current[name] = message.round
-        if step is None or phase not in order or current[name] not in rounds:
-            return ""
-        return how if order.index(phase) >= order.index(step) else ""
-
-    return fate
-
-
-def study_policy(**terms: Any) -> Policy:
-    """Training and validation over the six sites, malicious mode, sites may come and go."""
-    plan = [
-        plan_question("train", MODEL, sites=6, max_weight=1000, clip=4.0, metrics={"loss": 8.0}),
-        plan_question("validate", {}, sites=6, max_weight=1000, metrics={"accuracy": 1.0}),
-    ]
-    return plan_policy(
-        **{"study": "towards", "sites": 6, "plan": plan, "across_rounds": "accept", "rounds": 100, **terms}
-    )
+    gone = gone_from(steps, rounds)
+    return lambda name, message: how if gone(name, message) else ""
 
 
 def controller_of(folder: Path, policy: Policy, *, rounds: int = 1, **options: Any) -> SecureFedAvg:

@@ -4,13 +4,9 @@
 
 from __future__ import annotations
 
-import ast
-import importlib.util
 import os
 from datetime import timedelta
-from pathlib import Path
 
-import numpy as np
 import pytest
 
 pytest.importorskip("flwr", reason="Flower is not installed here; `make engines` runs these tests with it")
@@ -18,37 +14,19 @@ pytest.importorskip("flwr", reason="Flower is not installed here; `make engines`
 import flwr.app.message.message as flower_message
 import httpx
 from flower_grid import InProcessGrid, Node
-from flower_hospitals import NAMES, nodes_of, phase_of, site_files, start, study_policy
+from flower_hospitals import arrays_of, fedavg, nodes_of, request_in, start, study_policy, survivors
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
+from studies import NAMES, Killed, assert_same, give_key_of, give_old_roster, site_files, uploads
 
-from sordino.adapters.flower import SecureStrategy
 from sordino.adapters.flower.envelope import open_request, seal_reply
 from sordino.errors import RoundAborted, StateError
-from sordino.files.identity import write_identity
-from sordino.files.journal import FileJournal
-from sordino.files.settings import roster_entry
 from sordino.protocol import messages as m
 from sordino.protocol import wire
 from sordino.protocol.enrolment import advertise
 from sordino.protocol.journal import Reply
 from sordino.protocol.keys import Identity
-
-
-def fedavg() -> FedAvg:
-    return FedAvg(fraction_evaluate=0.0)
-
-
-def survivors(secure: SecureStrategy) -> list[str]:
-    return ["".join(name[0] for name in done.survivors) for done in secure.rounds]
-
-
-def uploads(folder: Path, name: str) -> list[int]:
-    """The rounds in which a site uploaded, out of its journal, whose chain is checked as it is read."""
-    with FileJournal(folder / name / "journal").open() as book:
-        return [entry.round for entry in book.entries() if entry.action == "UploadRequest"]
-
 
 # Nodes -----------------------------------------------------------------------------------------------------
 
@@ -59,7 +37,7 @@ def test_a_node_that_joins_late_waits_for_the_next_session(tmp_path):
     grid = InProcessGrid(node for node in nodes.values() if node is not late)
 
     def comes(node, message):
-        if phase_of(message) == "UploadRequest":
+        if isinstance(request_in(message), m.UploadRequest):
             grid.nodes[late.number] = late
         return ""
 
@@ -107,8 +85,7 @@ def test_a_node_that_signs_for_another_site_has_no_part(tmp_path, caplog):
 
 def test_a_node_with_anothers_key_file_is_stopped_by_its_own_roster(tmp_path, caplog):
     settings = site_files(tmp_path)
-    text = settings["bergen"].read_text()
-    settings["bergen"].write_text(text.replace('"bergen.key"', '"../essen/essen.key"'))
+    give_key_of(settings, "bergen", "essen")
     secure, _ = start(InProcessGrid(nodes_of(settings).values()), fedavg(), study_policy(), tmp_path)
     assert survivors(secure) == ["acdef"]
     assert "the roster does not have site 'bergen' with the key in ../essen/essen.key" in caplog.text
@@ -116,10 +93,7 @@ def test_a_node_with_anothers_key_file_is_stopped_by_its_own_roster(tmp_path, ca
 
 def test_a_node_with_an_old_roster_refuses_and_the_others_go_on(tmp_path, caplog):
     settings = site_files(tmp_path)
-    roster = tmp_path / "bergen" / "roster.toml"
-    old = roster_entry(write_identity(tmp_path / "fulda" / "old.key", "fulda"))
-    new = roster.read_text().split("[[site]]")[-1]
-    roster.write_text(roster.read_text().replace(new, old.split("[[site]]")[-1]))
+    give_old_roster(tmp_path, "bergen")
     secure, _ = start(InProcessGrid(nodes_of(settings).values()), fedavg(), study_policy(), tmp_path)
     assert survivors(secure) == ["acdef"]
     assert "the offer is for another roster than the one pinned here" in caplog.text
@@ -168,8 +142,7 @@ def test_a_node_that_lost_its_state_comes_back_with_the_next_session(tmp_path):
     grid = InProcessGrid(nodes.values())
 
     def forgets(node, message):
-        request = open_request(message.content)[0]
-        asked = wire.read_at_site(request, len(NAMES))
+        asked = request_in(message)
         if isinstance(asked, m.UploadRequest) and asked.round == 2 and node in forgetful:
             forgetful.remove(node)
             node.state = Node(0, node.app, {}).state
@@ -202,17 +175,6 @@ def test_clocks_an_hour_apart_change_nothing(tmp_path, monkeypatch):
         node.handle = handle
     secure, _ = start(InProcessGrid(nodes.values()), fedavg(), study_policy(), tmp_path)
     assert survivors(secure) == ["abcdef"]
-
-
-def test_the_adapter_reads_no_clock_but_the_monotonic_one():
-    folder = Path(importlib.util.find_spec("sordino.adapters.flower").origin).parent
-    for path in folder.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "time":
-                assert node.attr in ("monotonic", "sleep"), path
-            if isinstance(node, (ast.Import, ast.ImportFrom)):
-                names = [getattr(node, "module", None), *(alias.name for alias in node.names)]
-                assert "datetime" not in names, path
 
 
 # The way ---------------------------------------------------------------------------------------------------
@@ -263,11 +225,7 @@ def test_a_superlink_that_is_gone_ends_the_study_with_the_reason(tmp_path, monke
 # The server -------------------------------------------------------------------------------------------------
 
 
-class Killed(BaseException):
-    """As SIGKILL: nothing of the program's own runs after it."""
-
-
-@pytest.mark.parametrize("at", ["UploadRequest", "ConfirmRequest", "UnmaskRequest"])
+@pytest.mark.parametrize("at", [m.UploadRequest, m.ConfirmRequest, m.UnmaskRequest])
 @pytest.mark.parametrize("across_rounds", ["accept", "freeze"])
 def test_a_server_that_is_killed_in_a_round_goes_on_with_the_next(tmp_path, at, across_rounds):
     nodes = nodes_of(site_files(tmp_path))
@@ -275,9 +233,10 @@ def test_a_server_that_is_killed_in_a_round_goes_on_with_the_next(tmp_path, at, 
     asked: list[int] = []
 
     def kills(node, message):
-        if phase_of(message) == "UploadRequest":
-            asked.append(wire.read_at_site(message.content["sordino"]["request"], len(NAMES)).round)
-        if asked and asked[-1] == 2 and phase_of(message) == at and node is nodes["delft"]:
+        request = request_in(message)
+        if isinstance(request, m.UploadRequest):
+            asked.append(request.round)
+        if asked and asked[-1] == 2 and isinstance(request, at) and node is nodes["delft"]:
             raise Killed
         return ""
 
@@ -292,8 +251,7 @@ def test_a_server_that_is_killed_in_a_round_goes_on_with_the_next(tmp_path, at, 
     whole_folder = tmp_path / "whole"
     whole = InProcessGrid(nodes_of(site_files(whole_folder)).values())
     _, expected = start(whole, fedavg(), policy, whole_folder, rounds=3)
-    for name, array in expected.arrays.items():
-        np.testing.assert_array_equal(result.arrays[name].numpy(), array.numpy())
+    assert_same(arrays_of(result), arrays_of(expected))
 
 
 def test_a_study_that_is_over_asks_nothing_more(tmp_path):
@@ -302,8 +260,7 @@ def test_a_study_that_is_over_asks_nothing_more(tmp_path):
     _, first = start(grid, fedavg(), study_policy(), tmp_path, rounds=2, directory=directory)
     secure, again = start(grid, fedavg(), study_policy(), tmp_path, rounds=2, directory=directory)
     assert secure.rounds == ()
-    for name, array in first.arrays.items():
-        np.testing.assert_array_equal(again.arrays[name].numpy(), array.numpy())
+    assert_same(arrays_of(again), arrays_of(first))
 
 
 def test_a_disk_that_is_full_at_the_server_stops_it_before_it_asks(tmp_path):

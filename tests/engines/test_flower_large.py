@@ -12,10 +12,10 @@ import pytest
 
 pytest.importorskip("flwr", reason="Flower is not installed here; `make engines` runs these tests with it")
 
-from flower_hospitals import default_floor, site_files
 from flower_spool import COUNTS, SITES, STEPS, SpoolGrid, memory, stepping_app
 from flwr.app import Array, ArrayRecord
 from flwr.serverapp.strategy import FedAvg
+from studies import FLOOR, site_files
 
 from sordino.adapters.flower import SecureStrategy, plan_question
 from sordino.protocol.policy import plan_policy
@@ -32,7 +32,7 @@ def test_a_large_model_takes_no_more_than_four_times_its_memory_at_a_site(tmp_pa
     arrays = ArrayRecord({name: Array(values) for name, values in model.items()})
     question = plan_question("train", arrays, sites=len(SITES), max_weight=1000, clip=4.0)
     policy = plan_policy(study="large", sites=len(SITES), plan=[question], across_rounds="accept")
-    floor = f"{default_floor()}\nmax_lanes = {PARAMETERS + 1}"  # by itself a site takes no more than 10^8
+    floor = f"{FLOOR}\nmax_lanes = {PARAMETERS + 1}"  # by itself a site takes no more than 10^8
     settings = site_files(tmp_path, SITES, floor=floor)
     secure = SecureStrategy(
         FedAvg(fraction_evaluate=0.0), policy, tmp_path / SITES[0] / "roster.toml", answer_within=600.0

@@ -14,10 +14,10 @@ import pytest
 pytest.importorskip("flwr", reason="Flower is not installed here; `make engines` runs these tests with it")
 
 from flower_grid import InProcessGrid, Node
-from flower_hospitals import lose, site_files
+from flower_hospitals import fedavg, lose
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.serverapp.strategy import FedAvg
+from studies import site_files
 
 from sordino.adapters.flower import SecureStrategy, certified, plan_question, secure_mod
 from sordino.protocol.policy import plan_policy
@@ -60,9 +60,7 @@ def study(folder, *, corrects=True, fate=None, rounds=32):
     plan = [plan_question("train", arrays, sites=6, max_weight=1, clip=64.0, wanted_bits=40)]
     policy = plan_policy(study="s", sites=6, plan=plan, across_rounds="accept", rounds=200, consistency=False)
     grid = InProcessGrid(nodes.values(), fate(nodes) if fate else None)
-    strategy = SecureStrategy(
-        FedAvg(fraction_evaluate=0.0), policy, folder / "aachen" / "roster.toml", answer_within=0.1
-    )
+    strategy = SecureStrategy(fedavg(), policy, folder / "aachen" / "roster.toml", answer_within=0.1)
     return float(strategy.start(grid, arrays, num_rounds=rounds, timeout=0.1).arrays["x"].numpy()[0])
 
 

@@ -4,30 +4,23 @@
 
 from __future__ import annotations
 
-import struct
-
 import numpy as np
 import pytest
 
 pytest.importorskip("flwr", reason="Flower is not installed here; `make engines` runs these tests with it")
 
-import flower_hospitals
+import studies
 from flower_grid import InProcessGrid, put_together, taken_apart
 from flower_hospitals import (
-    MODEL,
-    NAMES,
-    change_of,
-    loss_of,
+    fedavg,
     model_arrays,
     nodes_of,
-    site_files,
     start,
     study_policy,
-    target_of,
     training_app,
 )
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
-from flwr.serverapp.strategy import FedAvg
+from studies import MARKED_WEIGHT, MODEL, NAMES, all_seen, markers, secrets_in, seen_in, site_files
 
 from sordino.adapters.flower import plan_question
 from sordino.adapters.flower.envelope import body_of, open_reply, seal_request
@@ -37,88 +30,37 @@ from sordino.protocol import wire
 from sordino.protocol.coordinator import Coordinator
 from sordino.protocol.exchange import run_phase, set_up
 from sordino.protocol.policy import plan_policy
-from sordino.protocol.state import load_state
 from sordino.protocol.transcript import body_digest
-
-COUNT = 123_456_789_012
-"""A number of examples that no other bytes look like."""
-
-
-def markers() -> dict[str, bytes]:
-    """Every way in which a site's numbers could lie in bytes."""
-    found = {}
-    for name in NAMES:
-        change = change_of(name, 1)
-        target = target_of(name, 1)
-        for key, value in MODEL.items():
-            found[f"{name}'s {key}"] = (value + target[key]).tobytes()
-        for place in range(len(change) - 1):
-            pair = change[place : place + 2]
-            found[f"{name}'s change at {place}, float32"] = pair.tobytes()
-            found[f"{name}'s change at {place}, float64"] = pair.astype(np.float64).tobytes()
-        found[f"{name}'s loss"] = struct.pack("<d", loss_of(name))
-        count = COUNT + NAMES.index(name)
-        found[f"{name}'s count"] = _varint(2 * count)  # protobuf's sint64
-        found[f"{name}'s count as float64"] = struct.pack("<d", count)
-    return found
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def seen_in(relayed: list[bytes], patterns: dict[str, bytes]) -> set[str]:
-    stream = b"\n".join(relayed)
-    return {name for name, pattern in patterns.items() if pattern in stream}
-
-
-@pytest.fixture
-def marked(monkeypatch):
-    monkeypatch.setattr(flower_hospitals, "count_of", lambda name: COUNT + NAMES.index(name))
-    monkeypatch.setattr(flower_hospitals, "loss_of", loss_with_all_digits)
-    monkeypatch.setattr(f"{__name__}.loss_of", loss_with_all_digits)
-
-
-def loss_with_all_digits(name: str) -> float:
-    return 0.1234567890123 + NAMES.index(name) / 7
 
 
 def test_nothing_of_a_site_is_in_the_bytes_that_the_grid_relays(tmp_path, marked):
     nodes = nodes_of(site_files(tmp_path))
     grid = InProcessGrid(nodes.values())
-    pairs: set[bytes] = set()
+    secrets: set[bytes] = set()
 
     def spy(node, message):
         record = put_together(node.state).config_records.get("sordino", {})
         if "session" in record:
-            state = load_state(record["session"])
-            pairs.update(secret.reveal() for secret in state.pairs.values())
-            if state.open is not None:
-                pairs.update(key.reveal() for key in state.open.mask_keys.values())
+            secrets.update(secrets_in(record["session"]))
         return ""
 
     grid.fate = spy
     question = plan_question(
-        "train", ArrayRecord(model_arrays()), sites=6, max_weight=2**38, clip=4.0, metrics={"loss": 8.0}
+        "train", MODEL, sites=6, max_weight=MARKED_WEIGHT, clip=4.0, metrics={"loss": 8.0}
     )
     policy = plan_policy(study="s", sites=6, plan=[question], across_rounds="accept", rounds=9)
-    start(grid, FedAvg(fraction_evaluate=0.0), policy, tmp_path)
+    start(grid, fedavg(), policy, tmp_path)
     assert len(grid.relayed) > 100
     assert seen_in(grid.relayed, markers()) == set()
-    assert len(pairs) >= 30
-    assert seen_in(grid.relayed, {secret.hex(): secret for secret in pairs}) == set()
+    assert len(secrets) >= 30
+    assert seen_in(grid.relayed, {secret.hex(): secret for secret in secrets}) == set()
 
 
 def test_without_sordino_the_same_search_finds_it_all(tmp_path, marked):
     nodes = nodes_of(dict.fromkeys(NAMES, tmp_path), mods=[])
     grid = InProcessGrid(nodes.values())
-    FedAvg(fraction_evaluate=0.0).start(grid, ArrayRecord(model_arrays()), num_rounds=1, timeout=1.0)
-    found = seen_in(grid.relayed, markers())
-    assert {f"{name}'s {what}" for name in NAMES for what in ("weights", "bias", "loss", "count")} <= found
+    fedavg().start(grid, ArrayRecord(model_arrays()), num_rounds=1, timeout=1.0)
+    assert all_seen(seen_in(grid.relayed, markers()))
 
 
 # A server that lies ----------------------------------------------------------------------------------------
@@ -185,8 +127,8 @@ def refused(answer, reason):
 def calls_of(monkeypatch):
     """How often the app was asked."""
     calls = []
-    original = flower_hospitals.target_of
-    monkeypatch.setattr(flower_hospitals, "target_of", lambda *asked: calls.append(asked) or original(*asked))
+    original = studies.target_of
+    monkeypatch.setattr(studies, "target_of", lambda *asked: calls.append(asked) or original(*asked))
     return calls
 
 
@@ -311,7 +253,7 @@ def test_an_offer_below_the_floor_is_refused_without_the_floor(tmp_path):
     nodes = nodes_of(settings)
     grid = InProcessGrid(nodes.values())
     with pytest.raises(Exception, match="the policy is not one that this site accepts"):
-        start(grid, FedAvg(), study_policy(), tmp_path)
+        start(grid, fedavg(), study_policy(), tmp_path)
     assert not any(b"min_cohort 4" in part for part in grid.relayed)
 
 
@@ -344,7 +286,7 @@ def test_what_goes_wrong_in_an_app_stays_at_the_site(tmp_path, what, caplog):
 
     nodes = nodes_of(site_files(tmp_path), bergen=training_app("bergen", change=change))
     grid = InProcessGrid(nodes.values())
-    secure, _ = start(grid, FedAvg(fraction_evaluate=0.0), study_policy(), tmp_path)
+    secure, _ = start(grid, fedavg(), study_policy(), tmp_path)
     (done,) = secure.rounds
     assert done.dropped == ("bergen",)
     assert not any(b"QX-4711-Z" in part or b"1e+09" in part or b"secret" in part for part in grid.relayed)

@@ -101,5 +101,5 @@ def test_a_model_that_does_not_fit_the_policy_is_named_before_anything_is_asked(
     import numpy as np
 
     arrays = ArrayRecord({name: Array(np.zeros(shape, np.float32)) for name, shape in shapes.items()})
-    with pytest.raises(PolicyError, match=reason):
+    with pytest.raises(InvalidArgument, match=reason):
         SecureStrategy(flower.FedAvg(), study_policy(), ROSTER).start(None, arrays)

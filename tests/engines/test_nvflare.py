@@ -4,49 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 import pytest
 
 pytest.importorskip(
     "nvflare", reason="NVFlare is not installed here; `make engines` runs these tests with it"
 )
-pytest.importorskip("flwr", reason="Flower is not installed here; `make engines` runs these tests with it")
 
-from flower_hospitals import MODEL, NAMES, change_of, count_of, loss_of, site_files
 from nvflare_clients import Run, controller_of, lose, study_policy
-
-from sordino import Contribution, PlainAggregator
-from sordino.aggregation.plain import PlainSumWarning
-
-
-def plain_mean(
-    policy, survivors: Sequence[str], server_round: int = 1, model: Mapping[str, np.ndarray] = MODEL
-) -> tuple[dict[str, np.ndarray], float]:
-    """The fixed-point mean in the clear, added to the model, and the mean loss."""
-    with pytest.warns(PlainSumWarning):
-        plain = PlainAggregator(policy, NAMES)
-    contributors = {
-        name: lambda _, name=name: Contribution(
-            {"arrays": change_of(name, server_round, model), "loss": np.array([loss_of(name)])},
-            count_of(name),
-        )
-        for name in survivors
-    }
-    total = plain.aggregate("train", b"", contributors)
-    change, moved = total.mean("arrays"), {}
-    for key in sorted(model):
-        part, change = change[: model[key].size], change[model[key].size :]
-        moved[key] = (model[key] + part.reshape(model[key].shape)).astype(np.float32)
-    return moved, float(total.mean("loss")[0])
-
-
-def assert_same(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
-    assert found.keys() == expected.keys()
-    for key, value in expected.items():
-        np.testing.assert_array_equal(found[key], value)
-        assert found[key].dtype == value.dtype
+from studies import NAMES, accuracy_of, assert_same, count_of, plain_mean, site_files
 
 
 @pytest.mark.parametrize("consistency", [True, False])
@@ -58,7 +24,7 @@ def test_a_study_equals_the_plain_one_and_takes_three_exchanges_or_two(tmp_path,
     assert_same(found, second)
     report = run.report()
     weights = [count_of(name) for name in NAMES]
-    accuracy = np.average([loss_of(name) / 2 for name in NAMES], weights=weights)
+    accuracy = np.average([accuracy_of(name) for name in NAMES], weights=weights)
     assert report["metrics"][1]["loss"] == loss
     assert report["metrics"][1]["accuracy"] == pytest.approx(accuracy, abs=2.0**-20)
     assert [done["kind"] for done in report["rounds"]] == ["train", "validate"] * 2

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,21 +13,30 @@ import pytest
 pytest.importorskip(
     "nvflare", reason="NVFlare is not installed here; `make engines` runs these tests with it"
 )
-pytest.importorskip("flwr", reason="Flower is not installed here; `make engines` runs these tests with it")
 
-from flower_hospitals import MODEL, NAMES, site_files
+from nvflare.apis.client import Client
 from nvflare.apis.executor import Executor
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
+from nvflare.app_common.aggregators.intime_accumulate_model_aggregator import (
+    InTimeAccumulateWeightedAggregator,
+)
 from nvflare_clients import Run, Trainer, client_context, controller_of, lose, study_policy
+from studies import (
+    MODEL,
+    NAMES,
+    Killed,
+    assert_same,
+    give_key_of,
+    give_old_roster,
+    site_files,
+    uploads,
+)
 
 from sordino.adapters.nvflare import SecureExecutor, SecureFedAvg, SecureFedAvgRecipe
 from sordino.adapters.nvflare.envelope import seal, unseal
 from sordino.errors import InvalidArgument, PolicyError, RoundAborted, StateError
-from sordino.files.identity import write_identity
-from sordino.files.journal import FileJournal
-from sordino.files.settings import roster_entry
 from sordino.protocol import messages as m
 from sordino.protocol import wire
 
@@ -38,18 +46,12 @@ def one_question(**terms):
     return study_policy(plan=[policy.question("train")], **terms)
 
 
-def uploads(folder: Path, name: str) -> list[int]:
-    """The rounds in which a site uploaded, out of its journal, whose chain is checked as it is read."""
-    with FileJournal(folder / name / "journal").open() as book:
-        return [entry.round for entry in book.entries() if entry.action == "UploadRequest"]
-
-
 # Clients --------------------------------------------------------------------------------------------
 
 
 def test_a_client_with_the_key_of_another_never_starts(tmp_path, caplog):
     settings = site_files(tmp_path)
-    settings["bergen"].write_text(settings["bergen"].read_text().replace("bergen.key", "../essen/essen.key"))
+    give_key_of(settings, "bergen", "essen")
     run = Run(tmp_path, settings)
     run.start(controller_of(tmp_path, one_question()))
     assert run.survivors() == ["acdef"]
@@ -65,12 +67,40 @@ def test_a_client_that_signs_as_another_finds_its_place_taken(tmp_path, caplog):
     assert "another node is site 'essen' already" in caplog.text
 
 
+def test_a_site_that_comes_as_two_clients_takes_part_as_one(tmp_path, caplog):
+    settings = site_files(tmp_path)
+    copy = shutil.copytree(tmp_path / "bergen", tmp_path / "copy" / "bergen") / "site.toml"
+    run = Run(tmp_path, settings | {"gent": copy})
+    run.start(controller_of(tmp_path, one_question()))
+    assert run.survivors() == ["abcdef"]
+    assert "another node is site 'bergen' already" in caplog.text
+    assert uploads(tmp_path, "bergen") == [1]
+    assert uploads(tmp_path / "copy", "bergen") == []
+
+
+def test_a_client_that_joins_late_waits_for_the_next_session(tmp_path):
+    there = dict.fromkeys(NAMES[:-1])
+
+    class Late(Run):
+        def get_clients(self):
+            return [Client(f"client-{name}", "") for name in there]
+
+    def comes(name, message):
+        if isinstance(message, m.UploadRequest):
+            there["fulda"] = None
+        return ""
+
+    run = Late(tmp_path, site_files(tmp_path), fate=comes)
+    run.start(controller_of(tmp_path, one_question(), rounds=2, answer_within=2.0))
+    assert run.survivors() == ["abcde", "abcde"]
+    assert uploads(tmp_path, "fulda") == []
+    run.start(controller_of(tmp_path, one_question()))
+    assert run.survivors() == ["abcdef"]
+
+
 def test_a_client_with_an_old_roster_refuses_and_the_others_go_on(tmp_path, caplog):
     settings = site_files(tmp_path)
-    roster = tmp_path / "bergen" / "roster.toml"
-    old = roster_entry(write_identity(tmp_path / "fulda" / "old.key", "fulda"))
-    new = roster.read_text().split("[[site]]")[-1]
-    roster.write_text(roster.read_text().replace(new, old.split("[[site]]")[-1]))
+    give_old_roster(tmp_path, "bergen")
     run = Run(tmp_path, settings)
     run.start(controller_of(tmp_path, one_question()))
     assert run.survivors() == ["acdef"]
@@ -194,10 +224,6 @@ def test_a_client_without_a_site_says_where_it_looked(tmp_path, caplog, monkeypa
 # The server --------------------------------------------------------------------------------------------
 
 
-class Killed(BaseException):
-    """As SIGKILL: nothing of the program's own runs after it."""
-
-
 @pytest.mark.parametrize("at", [m.UploadRequest, m.ConfirmRequest, m.UnmaskRequest])
 @pytest.mark.parametrize("across_rounds", ["accept", "freeze"])
 def test_a_server_that_is_killed_in_a_round_goes_on_with_the_next(tmp_path, at, across_rounds, monkeypatch):
@@ -224,8 +250,7 @@ def test_a_server_that_is_killed_in_a_round_goes_on_with_the_next(tmp_path, at, 
     whole_folder = tmp_path / "whole"
     whole = Run(whole_folder, site_files(whole_folder))
     expected = whole.start(controller_of(whole_folder, policy, rounds=3))
-    for name, array in expected.items():
-        np.testing.assert_array_equal(found[name], array)
+    assert_same(found, expected)
 
 
 def test_a_disk_that_is_full_at_the_server_stops_it_before_it_asks(tmp_path):
@@ -265,3 +290,7 @@ def test_a_recipe_refuses_what_cannot_become_a_sum(tmp_path):
         SecureFedAvgRecipe(policy=study_policy(), model={**MODEL, "more": np.zeros(1, np.float32)}, **given)
     with pytest.raises(InvalidArgument, match="either a train_script or a trainer"):
         SecureFedAvgRecipe(policy=study_policy(), model=MODEL, **{**given, "train_script": ""})
+    with pytest.raises(InvalidArgument, match="an aggregator works on the updates of single sites"):
+        SecureFedAvgRecipe(
+            policy=study_policy(), model=MODEL, aggregator=InTimeAccumulateWeightedAggregator(), **given
+        )

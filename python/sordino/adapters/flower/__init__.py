@@ -18,17 +18,17 @@ except ImportError:
 
 if TYPE_CHECKING:
     from sordino.adapters.flower.mod import SecureMod, certified, secure_mod
-    from sordino.adapters.flower.plan import plan_question
     from sordino.adapters.flower.records import made_with
     from sordino.adapters.flower.strategy import SecureStrategy
+    from sordino.adapters.named import plan_question
 
 _HOMES = {
-    "SecureMod": "mod",
-    "SecureStrategy": "strategy",
-    "certified": "mod",
-    "made_with": "records",
-    "plan_question": "plan",
-    "secure_mod": "mod",
+    "SecureMod": "flower.mod",
+    "SecureStrategy": "flower.strategy",
+    "certified": "flower.mod",
+    "made_with": "flower.records",
+    "plan_question": "named",
+    "secure_mod": "flower.mod",
 }
 
 __all__ = ["SecureMod", "SecureStrategy", "certified", "made_with", "plan_question", "secure_mod"]
@@ -37,4 +37,4 @@ __all__ = ["SecureMod", "SecureStrategy", "certified", "made_with", "plan_questi
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'sordino.adapters.flower' has no attribute {name!r}")
-    return getattr(import_module(f"sordino.adapters.flower.{_HOMES[name]}"), name)
+    return getattr(import_module(f"sordino.adapters.{_HOMES[name]}"), name)

@@ -10,17 +10,18 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
+from sordino.adapters.checkpoint import keep, resume
 from sordino.adapters.flower.envelope import body_of
 from sordino.adapters.flower.line import GridLine
 from sordino.adapters.flower.means import check_mean
+from sordino.adapters.flower.momentum import Momentum
 from sordino.adapters.flower.records import mean_of, values_of
-from sordino.adapters.named import array_blocks
-from sordino.adapters.session import Round, Session, read, save
+from sordino.adapters.named import check_model
+from sordino.adapters.session import Round, Session
 from sordino.errors import InvalidArgument, PolicyError, StateError
 from sordino.files.settings import read_roster
 from sordino.privacy.accountant import Guarantee
@@ -41,7 +42,8 @@ class SecureStrategy(Strategy):  # type: ignore[misc]
     answer_within   seconds that a site has for any message but a question; for a question it is `timeout` of
                     `start`
     attempts        how often a question is asked in all if a round is lost
-    directory       where the model and the session are kept after every round, so that a later run goes on
+    directory       where the model, the strategy's momentum and the session are kept after every round, so
+                    that a later run goes on; what a subclass holds besides starts anew, with a warning
 
     The strategy gets one reply, the mean over the sites in the sum, and does with it what it does.
 
@@ -72,6 +74,7 @@ class SecureStrategy(Strategy):  # type: ignore[misc]
         self._directory = Path(directory) if directory is not None else None
         self._session: Session | None = None
         self._done = 0
+        self._momentum = Momentum(strategy)
 
     @property
     def rounds(self) -> tuple[Round, ...]:
@@ -96,9 +99,10 @@ class SecureStrategy(Strategy):  # type: ignore[misc]
     ) -> Result:
         """Run the strategy; see Flower. A site that takes longer than `timeout` seconds is left out.
 
-        Raises `RoundAborted` where `attempts` rounds in a row had no sum.
+        Raises `PolicyError` for a policy without the question "train", `InvalidArgument` for a model that is
+        not what its lanes hold, and `RoundAborted` where `attempts` rounds in a row had no sum.
         """
-        self._check_arrays(initial_arrays)
+        check_model(self._policy.question("train"), values_of(initial_arrays))
         self._line = GridLine(grid, self._policy)
         self._session = Session(
             self._line,
@@ -107,7 +111,7 @@ class SecureStrategy(Strategy):  # type: ignore[misc]
             answer_within=self._answer_within,
             directory=self._directory,
         )
-        self._done, arrays = self._load(initial_arrays)
+        arrays = self._resume(initial_arrays)
         self._session.prepared()  # before the strategy samples nodes: by then they are there
         result: Result = super().start(
             _SecureGrid(grid, self),
@@ -135,10 +139,11 @@ class SecureStrategy(Strategy):  # type: ignore[misc]
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """What the strategy makes of the mean; it is kept in the directory."""
+        """What the strategy makes of the mean; it is kept in the directory, with the strategy's momentum."""
         arrays, metrics = self._strategy.aggregate_train(server_round + self._done, replies)
-        if arrays is not None:
-            self._save(server_round + self._done, arrays)
+        if arrays is not None and self._directory is not None:
+            held = self._momentum.held()
+            keep(self._directory, server_round + self._done, values_of(arrays), held)
         return arrays, metrics
 
     def configure_evaluate(
@@ -193,41 +198,13 @@ class SecureStrategy(Strategy):  # type: ignore[misc]
         )
         return [Message(content, reply_to=first)]
 
-    def _check_arrays(self, arrays: ArrayRecord) -> None:
-        """Refuse, before anything is asked, arrays that the question "train" has no lanes for."""
-        question = next((q for q in self._policy.plan if q.kind == "train"), None)
-        if question is None:
-            raise PolicyError("the policy has no question 'train'")
-        inside = array_blocks(question, arrays)
-        lengths = {block.name: block.length for block in question.blocks}
-        for block, names in inside.items():
-            size = sum(values_of(arrays[name]).size for name in names)
-            if size != lengths[block]:
-                raise PolicyError(f"block {block!r} has {lengths[block]} lanes, {names} have {size} values")
-        if left := sorted(set(arrays) - {name for names in inside.values() for name in names}):
-            raise PolicyError(f"question 'train' has no block for the arrays {left}")
-
-    # Files -----------------------------------------------------------------------------------------------
-
-    def _save(self, number: int, arrays: ArrayRecord) -> None:
-        if self._directory is not None:
-            kept = {name: (a.dtype, a.shape, a.stype, a.data) for name, a in arrays.items()}
-            save(self._directory / "model.state", msgspec.msgpack.encode(_Kept(number, kept)))
-
-    def _load(self, initial: ArrayRecord) -> tuple[int, ArrayRecord]:
-        """The rounds that an earlier process has done, and its model."""
-        if self._directory is None or not (path := self._directory / "model.state").exists():
-            return 0, initial
-        kept = read(path, _Kept)
-        if {name: a.shape for name, a in initial.items()} != {name: a[1] for name, a in kept.arrays.items()}:
-            raise StateError(f"{path} holds another model than the one given")
-        _log.warning("the study goes on after round %d; the strategy itself starts anew", kept.round)
-        return kept.round, ArrayRecord({name: Array(*array) for name, array in kept.arrays.items()})
-
-
-class _Kept(msgspec.Struct):
-    round: int
-    arrays: dict[str, tuple[str, tuple[int, ...], str, bytes]]
+    def _resume(self, initial: ArrayRecord) -> ArrayRecord:
+        """The model to go on with, and into the strategy the momentum that was kept beside it."""
+        self._done, arrays, held = resume(self._directory, values_of(initial))
+        if not self._done:
+            return initial
+        self._momentum.restore(held)
+        return ArrayRecord({name: Array(array) for name, array in arrays.items()})
 
 
 class _SecureGrid(Grid):  # type: ignore[misc]

@@ -21,9 +21,10 @@ from nvflare.apis.controller_spec import ClientTask, Task
 from nvflare.apis.fl_context import FLContext
 from nvflare.app_common.workflows.model_controller import ModelController
 
+from sordino.adapters.checkpoint import keep, resume
 from sordino.adapters.named import Floats, Sent, check_model, mean_of, pack_sent, unpack_sent
 from sordino.adapters.nvflare.envelope import TASK, open_reply, seal_request
-from sordino.adapters.session import Node, Session, read, save
+from sordino.adapters.session import Node, Session
 from sordino.errors import PolicyError, StateError
 from sordino.files.durable import write_durably
 from sordino.protocol.coordinator import Request
@@ -84,7 +85,7 @@ class SecureFedAvg(ModelController):  # type: ignore[misc]
         policy = unpack_policy(self.policy)
         roster = Roster({name: bytes.fromhex(key) for name, key in self.roster.items()})
         directory = Path(self.directory) if self.directory else None
-        arrays, done = self._load(directory)
+        done, arrays, _ = resume(directory, self._first_model())
         check_model(policy.question("train"), arrays)
         session = Session(self, roster, policy, answer_within=self.answer_within, directory=directory)
         metrics: list[dict[str, Any]] = []
@@ -92,8 +93,7 @@ class SecureFedAvg(ModelController):  # type: ignore[misc]
             for number in range(done, self.num_rounds):
                 arrays, found = self._ask(session, policy, "train", arrays, number)
                 if directory is not None:
-                    kept = pack_sent(Sent(arrays, number + 1, self.num_rounds))
-                    save(directory / "model.state", msgspec.msgpack.encode(kept))
+                    keep(directory, number + 1, arrays)
                 if any(question.kind == "validate" for question in policy.plan):
                     found |= self._ask(session, policy, "validate", arrays, number)[1]
                 metrics.append({"round": number, **found})
@@ -158,22 +158,11 @@ class SecureFedAvg(ModelController):  # type: ignore[misc]
 
     # Files -------------------------------------------------------------------------------------------------
 
-    def _load(self, directory: Path | None) -> tuple[dict[str, Floats], int]:
-        """The model and the rounds that are done: the job's own, or those of a job before it."""
-        if self.model.endswith(".npz"):
-            with np.load(self.model) as file:
-                arrays = dict(file)
-        else:
-            arrays = unpack_sent(base64.b64decode(self.model)).arrays
-        if directory is None or not (path := directory / "model.state").exists():
-            return arrays, 0
-        kept = unpack_sent(read(path, bytes))
-        if {name: a.shape for name, a in arrays.items()} != {
-            name: a.shape for name, a in kept.arrays.items()
-        }:
-            raise StateError(f"{path} holds another model than the job")
-        _log.warning("the study goes on after round %d", kept.round)
-        return kept.arrays, kept.round
+    def _first_model(self) -> dict[str, Floats]:
+        if not self.model.endswith(".npz"):
+            return unpack_sent(base64.b64decode(self.model)).arrays
+        with np.load(self.model) as file:
+            return dict(file)
 
     def _report(
         self, session: Session, policy: Policy, arrays: dict[str, Floats], metrics: list[dict[str, Any]]

@@ -110,7 +110,7 @@ class SecureExecutor(Executor):  # type: ignore[misc]
             task.question,
             groups,
             sent.arrays,
-            given.params or {},
+            dict(given.params or {}),
             given.metrics or {},
             meta.get(FLMetaKey.NUM_STEPS_CURRENT_ROUND),
             difference=given.params_type == ParamsType.DIFF,

@@ -35,9 +35,10 @@ class SecureFedAvgRecipe(Recipe):  # type: ignore[misc]
     train_script    a script of NVFlare's Client API that receives and sends FLModels; it runs inside the
                     client's process
     trainer         an executor in its place; its class has to be installed at the clients
+    aggregator      refused: NVFlare's work on the updates of single sites
 
     The others are those of `SecureFedAvg`. Raises `PolicyError` for a policy that asks something else, and
-    `InvalidArgument` for a model without exactly one lane for every value.
+    `InvalidArgument` for a model without exactly one lane for every value, and for an aggregator.
     """
 
     def __init__(
@@ -51,12 +52,18 @@ class SecureFedAvgRecipe(Recipe):  # type: ignore[misc]
         train_script: str = "",
         train_args: str = "",
         trainer: Executor | None = None,
+        aggregator: object = None,
         timeout: float = 600.0,
         answer_within: float = 60.0,
         attempts: int = 3,
         delta: float = 1e-5,
         directory: str = "",
     ) -> None:
+        if aggregator is not None:
+            raise InvalidArgument(
+                f"{type(aggregator).__name__} is no secure sum: an aggregator works on the updates of single "
+                f"sites, of which the server has the weighted mean alone"
+            )
         if unknown := sorted({question.kind for question in policy.plan} - {"train", "validate"}):
             raise PolicyError(f"the questions of an NVFlare job are 'train' and 'validate', not {unknown}")
         if bool(train_script) == (trainer is not None):

@@ -89,6 +89,25 @@ def test_a_round_shows_the_survivors_self_seeds_and_their_keys_with_the_dropped_
         assert key[-32:] not in seen
 
 
+@pytest.mark.parametrize("end", ["close", "next round"])
+def test_a_state_stolen_later_holds_no_key_of_a_closed_round(end: str) -> None:
+    study = Study(make_policy(chain=True)).set_up()
+    before = {name: site.save() for name, site in study.sites.items()}
+    pairs = [secret.reveal() for site in study.sites.values() for secret in site.state.pairs.values()]
+    study.to("unmask", lose={"site05": "upload"})
+    keys = [*pairs, *(key for (_, what), key in keys_now(study).items() if not what.startswith("pair"))]
+    study.round()
+    if end == "close":
+        for name in study.names[:5]:
+            study.deliver(name, m.Close(study.session, final=False))
+    else:
+        study.to("confirm", lose={"site05": "upload"})
+    for name in study.names[:5]:
+        stolen = study.sites[name].save()
+        assert not [key for key in keys if key in stolen]
+        assert any(key in before[name] for key in pairs), "a saved state does hold pair secrets as they are"
+
+
 def test_the_coordinator_s_own_state_holds_no_secret_of_a_site_before_r3() -> None:
     study = Study().to("unmask")
     saved = study.coordinator.save()

@@ -94,7 +94,12 @@ def seconds_of_processor():
 
 @pytest.mark.parametrize(
     ("document", "shell", "python", "needing", "not_run", "values", "printed"),
-    [("README.md", 1, 2, 0, 1, 1, 0), ("docs/tutorial.md", 13, 3, 1, 1, 4, 7)],
+    [
+        ("README.md", 1, 2, 0, 1, 1, 0),
+        ("docs/tutorial.md", 13, 3, 1, 1, 4, 7),
+        ("docs/explain/secure-sum.md", 0, 7, 0, 0, 21, 0),
+        ("docs/explain/epsilon.md", 0, 7, 0, 0, 12, 0),
+    ],
 )
 def test_blocks_run_and_tell_what_the_document_says(
     document, shell, python, needing, not_run, values, printed, tmp_path, monkeypatch

@@ -148,6 +148,10 @@ def test_an_impossible_plan_is_refused_by_its_fault(blocks: list[Block], match: 
         ({"threshold": 3}, "threshold 3 is too small for 5 sites and 1 colluders"),
         ({"colluders": 4}, "colluders must be from 0 to 3"),
         ({"threshold": 6}, "threshold must be from 2 to 5"),
+        (
+            {"consistency": False, "colluders": 2, "min_cohort": 4, "threshold": 2},
+            "threshold must be from 3 to 5",
+        ),
         ({"min_cohort": 2}, "min_cohort must be from 3 to 5"),
         ({"rounds": 0}, "rounds must be from 1"),
         ({"max_dropouts": -1}, "max_dropouts must be from 0"),

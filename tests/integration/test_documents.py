@@ -99,6 +99,7 @@ def seconds_of_processor():
         ("docs/tutorial.md", 13, 3, 1, 1, 4, 7),
         ("docs/explain/secure-sum.md", 0, 7, 0, 0, 21, 0),
         ("docs/explain/epsilon.md", 0, 7, 0, 0, 12, 0),
+        ("docs/releasing.md", 0, 0, 0, 3, 0, 0),
     ],
 )
 def test_blocks_run_and_tell_what_the_document_says(

@@ -8,7 +8,6 @@ Public names load when they are first used, so that `import sordino` costs nothi
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from sordino.federated.standard_scaler import FederatedStandardScaler
     from sordino.protocol.policy import Block, Floor, Policy, Question, plan_policy
     from sordino.simulation import SecureSum, default_policy, secure_sum
+
+    __version__: str
 
 _HOMES = {
     "Aggregate": "aggregation.base",
@@ -81,13 +82,16 @@ __all__ = [
     "torch_average",
 ]
 
+if not TYPE_CHECKING:  # else every misspelt name would have a type
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return _version("sordino")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'sordino' has no attribute {name!r}")
-    return getattr(import_module(f"sordino.{_HOMES[name]}"), name)
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("sordino")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'sordino' has no attribute {name!r}")
+        return getattr(import_module(f"sordino.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -66,11 +66,12 @@ __all__ = [
     "update_noise_multiplier",
 ]
 
+if not TYPE_CHECKING:  # else every misspelt name would have a type
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'sordino.privacy' has no attribute {name!r}")
-    return getattr(import_module(f"sordino.privacy.{_HOMES[name]}"), name)
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'sordino.privacy' has no attribute {name!r}")
+        return getattr(import_module(f"sordino.privacy.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -29,8 +29,9 @@ _HOMES = {
 
 __all__ = ["Extracted", "Failure", "Phantoms", "extract", "settings_hash", "settings_of", "write_phantoms"]
 
+if not TYPE_CHECKING:  # else every misspelt name would have a type
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'sordino.radiomics' has no attribute {name!r}")
-    return getattr(import_module(f"sordino.radiomics.{_HOMES[name]}"), name)
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'sordino.radiomics' has no attribute {name!r}")
+        return getattr(import_module(f"sordino.radiomics.{_HOMES[name]}"), name)

@@ -23,8 +23,9 @@ _HOMES = {
 
 __all__ = ["Description", "Histogram", "Quantile", "Survey", "describe"]
 
+if not TYPE_CHECKING:  # else every misspelt name would have a type
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'sordino.statistics' has no attribute {name!r}")
-    return getattr(import_module(f"sordino.statistics.{_HOMES[name]}"), name)
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'sordino.statistics' has no attribute {name!r}")
+        return getattr(import_module(f"sordino.statistics.{_HOMES[name]}"), name)

@@ -12,6 +12,7 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,22 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert expected <= package
 
     metadata = {name.removeprefix(f"{information}/") for name in names - package}
-    assert metadata <= {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
+    assert metadata == {
+        *("METADATA", "RECORD", "WHEEL", "entry_points.txt"),
+        *("licenses/LICENSE", "licenses/NOTICE", "sboms/sordino.cdx.json"),
+    }
+    assert wheel.stat().st_size < 2**20
+
+
+def test_wheel_says_what_is_compiled_into_it(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/sboms/sordino.cdx.json"))
+        bill = json.loads(archive.read(name))
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    parts = {part["name"]: part["version"] for part in bill["components"]}
+    assert parts == {"libsordino": _core.__version__, "pybind11": version("pybind11")}
+    assert bill["metadata"]["component"]["purl"] == f"pkg:pypi/sordino@{_core.__version__}"
+    assert f"pkg:github/pybind/pybind11@v{parts['pybind11']}" in {part["purl"] for part in bill["components"]}
 
 
 def test_wheel_works_where_nothing_else_of_sordino_is(wheel: Path, tmp_path: Path) -> None:
@@ -80,13 +96,13 @@ def test_wheel_works_where_nothing_else_of_sordino_is(wheel: Path, tmp_path: Pat
 
     look = "import json, sordino; from sordino import _core as core; print(json.dumps([sordino.__file__,"
     look += " core.__file__, sordino.__version__, core.backend(), str(sordino.secure_sum)]))"
-    package, module, version, backend, _ = json.loads(run(python, "-c", look, SORDINO_CPU="portable"))
+    package, module, released, backend, _ = json.loads(run(python, "-c", look, SORDINO_CPU="portable"))
     assert Path(package).parent == Path(module).parent == site / "sordino"
-    assert version == _core.__version__
+    assert released == _core.__version__
     assert backend == "portable"
 
     command = place / "bin" / "sordino"
-    assert version in run(command, "--version")
+    assert released in run(command, "--version")
     assert "demo" in run(command, "--help")
 
 

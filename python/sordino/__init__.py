@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sordino.aggregation.base import Aggregate, Aggregator, Contribution
     from sordino.aggregation.masked import MaskedAggregator
     from sordino.aggregation.plain import PlainAggregator
+    from sordino.audit.report import audit_study
     from sordino.course.averaging import average_arrays
     from sordino.errors import LocalError, PeerError, SordinoError
     from sordino.federated.combat_estimator import FederatedComBat
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
     from sordino.federated.estimators.logistic import FederatedLogisticRegression
     from sordino.federated.estimators.perceptron import FederatedMLPClassifier
     from sordino.federated.standard_scaler import FederatedStandardScaler
+    from sordino.federated.study.described import describe_study
+    from sordino.federated.study.prepared import prepare
+    from sordino.federated.study.run import run_study
     from sordino.protocol.policy import Block, Floor, Policy, Question, plan_policy
+    from sordino.report.results import read_results
     from sordino.simulation import SecureSum, default_policy, secure_sum
 
     __version__: str
@@ -48,9 +53,14 @@ _HOMES = {
     "Question": "protocol.policy",
     "SecureSum": "simulation",
     "SordinoError": "errors",
+    "audit_study": "audit.report",
     "average_arrays": "course.averaging",
     "default_policy": "simulation",
+    "describe_study": "federated.study.described",
     "plan_policy": "protocol.policy",
+    "prepare": "federated.study.prepared",
+    "read_results": "report.results",
+    "run_study": "federated.study.run",
     "secure_sum": "simulation",
     "torch_average": "adapters.torch",
 }
@@ -75,9 +85,14 @@ __all__ = [
     "Question",
     "SecureSum",
     "SordinoError",
+    "audit_study",
     "average_arrays",
     "default_policy",
+    "describe_study",
     "plan_policy",
+    "prepare",
+    "read_results",
+    "run_study",
     "secure_sum",
     "torch_average",
 ]

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from itertools import combinations
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
@@ -18,7 +20,7 @@ from sordino.protocol import messages as m
 from sordino.protocol import wire
 from sordino.protocol.coordinator import Fault, Request
 from sordino.protocol.journal import Reply
-from sordino.protocol.keys import open_shares, pair_keys, seal_shares
+from sordino.protocol.keys import next_link, open_shares, pair_keys, seal_shares
 from sordino.protocol.secret import Secret
 from sordino.protocol.transcript import body_digest, box_header
 
@@ -31,6 +33,32 @@ def flip(data: bytes) -> bytes:
 
 def blamed(faults: Sequence[Fault]) -> set[tuple[str, ...]]:
     return {fault.peers for fault in faults}
+
+
+# What shares are worth ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sites", [4, 6])
+def test_t_shares_rebuild_all_of_a_sites_secrets_and_one_fewer_rebuild_none(sites: int) -> None:
+    """The boxes are opened by their holders' own keys, as colluders and the sites asked in R4 could."""
+    study = Study(make_policy(sites, chain=True)).to("unmask")
+    opened, upload = study.sites[VANISHED].state.open, study.replies(m.Upload)[VANISHED]
+    shares = {}
+    for peer, box in zip(opened.peers, upload.boxes, strict=True):
+        key = study.sites[peer].state.open.incoming[VANISHED]
+        vector = open_shares(key, box_header(opened.context, VANISHED, peer), box)
+        shares[study.roster.point(peer)] = np.frombuffer(vector, np.uint8).reshape(-1, 32)
+    links = [study.links[VANISHED]]
+    while len(links) < study.policy.links(sites):
+        links.append(next_link(links[-1]))
+    secrets = [key.reveal() for key in (opened.self_seed, *opened.mask_keys.values())] + links
+    for count, found in ((study.policy.threshold, True), (study.policy.threshold - 1, False)):
+        for points in combinations(shares, count):
+            together = bytes(_core.shamir_combine(points, np.stack([shares[point] for point in points])))
+            rebuilt = [together[at : at + 32] for at in range(0, len(together), 32)]
+            assert [one == other for one, other in zip(rebuilt, secrets, strict=True)] == [found] * len(
+                secrets
+            )
 
 
 # Responders that lie ------------------------------------------------------------------------------------

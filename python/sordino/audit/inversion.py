@@ -5,7 +5,7 @@
 Analytic: for a layer with a bias the gradient of the weights is x delta and that of the bias delta, so one
 divides (Phong et al. 2018); exact for a single patient, and of more it gives a mean weighted by delta.
 By optimisation: rows whose gradient is the one seen (Zhu et al. 2019, "Deep leakage from gradients"),
-L-BFGS, the targets known, which favours the attacker.
+L-BFGS from the span that the first layer's gradient leaves, the targets known, which favours the attacker.
 """
 
 from __future__ import annotations
@@ -23,18 +23,26 @@ MATCHED = 0.25
 """A patient is found where the root mean square of the error is below a quarter of a standard deviation."""
 
 
+REACH = 8.0
+"""Standard deviations beyond which an attacker looks for nobody."""
+
+
 @dataclass(frozen=True)
 class Rebuilt:
     """Reconstructed rows beside the true ones that they fit best, both (patients, columns).
 
-    error     root mean squares of the differences, a patient each, in units of the features
-    matched   the part of patients within `MATCHED`
+    error        root mean squares of the differences, a patient each, in standard deviations
+    matched      the part of patients within `MATCHED`
+    recognised   the part whose reconstruction is nearer to them than to any other of the `candidates`; by
+                 guessing it would be 1 / candidates
     """
 
     truth: Matrix
     found: Matrix
     error: Vector
     matched: Interval
+    recognised: Interval
+    candidates: int
 
 
 def first_layer(weights: Matrix, biases: Vector) -> Vector:
@@ -49,14 +57,25 @@ def first_layer(weights: Matrix, biases: Vector) -> Vector:
     return row
 
 
-def compared(truth: Matrix, found: Matrix) -> Rebuilt:
-    """Each reconstruction beside a true row of its own, at the least total error (Kuhn 1955)."""
+def compared(truth: Matrix, found: Matrix, *, others: Matrix | None = None) -> Rebuilt:
+    """Each reconstruction beside a true row of its own, at the least total error (Kuhn 1955).
+
+    others   rows of patients who were not in the update, shape (patients, columns)
+    """
     from scipy.optimize import linear_sum_assignment
 
     apart = np.sqrt(np.mean((truth[:, np.newaxis] - found) ** 2, axis=2))
     true, guess = linear_sum_assignment(apart)
-    error = apart[true, guess]
-    return Rebuilt(truth[true], found[guess], error, proportion(int((error < MATCHED).sum()), len(error)))
+    error, candidates = apart[true, guess], truth if others is None else np.concatenate([truth, others])
+    nearest = np.array([int(np.mean((candidates - row) ** 2, axis=1).argmin()) for row in found[guess]])
+    return Rebuilt(
+        truth[true],
+        found[guess],
+        error,
+        proportion(int((error < MATCHED).sum()), len(error)),
+        proportion(int((nearest == true).sum()), len(error)),
+        len(candidates),
+    )
 
 
 def by_optimisation(
@@ -67,38 +86,52 @@ def by_optimisation(
     *,
     starts: int = 4,
     steps: int = 2_000,
+    reach: float = REACH,
     seed: int = 0,
 ) -> Matrix:
     """Rows whose mean gradient of the loss, without the penalty, is `gradient`; shape (len(target), columns).
 
-    Of several random starts the one that ends nearest. The model has one hidden layer of tanh and two
-    classes, for which `distance` is written out.
+    The gradient of the first layer is a sum of rows times deltas, so that the rows lie among its first left
+    singular vectors (Dimitrov et al. 2024, "SPEAR"): of several random starts in that span the one is taken
+    that ends nearest, and from there all numbers are free up to `reach`. The model has one hidden layer of
+    tanh and two classes, for which `distance` is written out.
     """
     from scipy.optimize import minimize
 
     rng = np.random.default_rng([seed, 6])
-    size = float(gradient @ gradient) or 1.0
+    size, shape = float(gradient @ gradient) or 1.0, (len(target), model.columns)
+    first = gradient[: model.columns * model.hidden[0]].reshape(model.columns, -1)
+    span = np.linalg.svd(first, full_matrices=False)[0][:, : len(target)].T
 
     def misfit(rows: Vector) -> tuple[float, Vector]:
-        value, slope = distance(model, parameters, gradient, rows.reshape(len(target), model.columns), target)
+        value, slope = distance(model, parameters, gradient, rows.reshape(shape), target)
         return value / size, slope.ravel() / size
 
-    best: tuple[float, Vector] | None = None
+    def within(parts: Vector) -> tuple[float, Vector]:
+        value, slope = misfit(parts.reshape(len(target), -1) @ span)
+        return value, (slope.reshape(shape) @ span.T).ravel()
+
+    options = {"maxiter": steps, "maxfun": 2 * steps, "ftol": 0.0, "gtol": 1e-14, "maxcor": 30}
+    best: tuple[float, Matrix] | None = None
     for _ in range(starts):
-        start = rng.normal(scale=0.5, size=len(target) * model.columns)
-        ended = minimize(
-            misfit,
-            start,
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": steps, "maxfun": 2 * steps, "ftol": 0.0, "gtol": 1e-14, "maxcor": 30},
-        )
+        # As long as rows of half a deviation.
+        start = rng.normal(scale=0.5 * np.sqrt(model.columns / len(span)), size=len(target) * len(span))
+        ended = minimize(within, start, jac=True, method="L-BFGS-B", options=options)
         if best is None or ended.fun < best[0]:
-            best = float(ended.fun), ended.x
+            best = float(ended.fun), ended.x.reshape(len(target), -1) @ span
         if best[0] < 1e-18:
             break
     assert best is not None  # noqa: S101 (there is a start)
-    return best[1].reshape(len(target), model.columns)
+    ended = minimize(
+        misfit,
+        np.clip(best[1], -reach, reach).ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(-reach, reach)] * best[1].size,
+        options=options,
+    )
+    found: Matrix = ended.x.reshape(shape)
+    return found
 
 
 def distance(

@@ -22,6 +22,7 @@ from sordino.models.logistic import Logistic
 from sordino.models.model import Matrix, Model, Vector
 
 Members: TypeAlias = NDArray[np.bool_]
+Sites: TypeAlias = NDArray[np.intp]
 Observe: TypeAlias = Callable[[Members, int], Mapping[str, Vector]]
 """What an attacker sees of a training on these members, by a seed: at each target the patients' losses, of
 shape (patients,); NaN for a patient who is not asked about there."""
@@ -52,42 +53,50 @@ def confidence(loss: Vector) -> Vector:
     return -np.log(np.expm1(loss))
 
 
-def infer(observe: Observe, patients: int, *, shadows: int, seed: int = 0) -> dict[str, Inferred]:
-    """Attack one training on a random half of `patients` with `shadows` others, each on halves of its own.
+def infer(observe: Observe, sites: Sites, *, shadows: int, seed: int = 0) -> dict[str, Inferred]:
+    """Attack `shadows` + 2 trainings on random halves of patients, each with the others as shadow models.
+
+    sites   the number of each patient's site, of whose patients each training has half
 
     The attacker knows every patient's row and how training goes, but not who was in it: the online attack,
     which is the stronger one. The deviations are common to all patients, as the paper has it for few shadows.
+
+    Trainings come in pairs, of which one has the patients that the other has not. A training's own pair is
+    none of its shadows: of the others every patient is in just half, so that nothing but their losses can
+    say who was in it, and a model that says nothing leaves a coin.
     """
-    if shadows < 4:
-        raise InvalidArgument(f"a likelihood ratio needs 4 shadow models at least, got {shadows}")
-    if patients < 8:
-        raise InvalidArgument(f"too few patients for membership inference: {patients}, 8 are the least")
-    rng = np.random.default_rng([seed, 1])
-    member = rng.permutation(np.arange(patients) % 2 == 0)
-    halves = halved(rng, patients, shadows)
-    scored = observe(member, seed)
-    seen = [observe(half, seed + number) for number, half in enumerate(halves, start=1)]
+    if shadows < 4 or shadows % 2:
+        raise InvalidArgument(f"a likelihood ratio needs 4 shadow models, or 6, 8, ..., got {shadows}")
+    if len(sites) < 8:
+        raise InvalidArgument(f"too few patients for membership inference: {len(sites)}, 8 are the least")
+    member = halves(np.random.default_rng([seed, 1]), sites, shadows // 2 + 1)
+    seen = [observe(half, seed + number) for number, half in enumerate(member)]
     found = {}
-    for target, values in scored.items():
-        here = ~np.isnan(values)
-        own, inside = confidence(values[here]), member[here]
-        others = np.array([confidence(one[target][here]) for one in seen])
-        score = likelihood_ratio(own, others, halves[:, here])
-        found[target] = Inferred(
-            separation(own[inside], own[~inside]), separation(score[inside], score[~inside]), shadows
-        )
+    for target, first in seen[0].items():
+        here = ~np.isnan(first)
+        own, inside = confidence(np.array([one[target][here] for one in seen])), member[:, here]
+        score = np.empty(own.shape)
+        for number in range(len(own)):
+            shadow = np.arange(len(own)) // 2 != number // 2
+            score[number] = likelihood_ratio(own[number], own[shadow], inside[shadow])
+        found[target] = Inferred(separation(own, inside), separation(score, inside), shadows)
     return found
 
 
-def halved(rng: np.random.Generator, patients: int, times: int) -> Members:
-    """In which of so many trainings each patient is, shape (times, patients): half of them, drawn apart."""
-    half = np.arange(times) % 2 == 0
-    return np.array([rng.permutation(half) for _ in range(patients)]).T
+def halves(rng: np.random.Generator, sites: Sites, pairs: int) -> Members:
+    """In which training each patient is, shape (2 * pairs, patients): a half, then the other, in turn."""
+    member = np.empty((2 * pairs, len(sites)), dtype=np.bool_)
+    for number in range(pairs):
+        for site in np.unique(sites):
+            here = np.flatnonzero(sites == site)
+            member[2 * number, here] = rng.permutation((np.arange(len(here)) + rng.integers(2)) % 2 == 0)
+        member[2 * number + 1] = ~member[2 * number]
+    return member
 
 
-def likelihood_ratio(scored: Vector, seen: Matrix, halves: Members) -> Vector:
-    """The log ratio N(scored; in) / N(scored; out) of each patient; `seen`, `halves`: (shadows, patients)."""
-    inside, outside = (np.where(chosen, seen, np.nan) for chosen in (halves, ~halves))
+def likelihood_ratio(scored: Vector, seen: Matrix, member: Members) -> Vector:
+    """The log ratio N(scored; in) / N(scored; out) of each patient; `seen`, `member`: (shadows, patients)."""
+    inside, outside = (np.where(chosen, seen, np.nan) for chosen in (member, ~member))
     ratio = np.zeros(len(scored))
     for sign, values in ((1.0, inside), (-1.0, outside)):
         mean = np.nanmean(values, axis=0)
@@ -106,7 +115,7 @@ def overfitted(*, patients: int = 200, shadows: int = 8, seed: int = 0) -> Infer
         fitted = model.fit(features[member], target[member])
         return {"model": losses(model, fitted, features, target)}
 
-    return infer(observe, patients, shadows=shadows, seed=seed)["model"]
+    return infer(observe, np.zeros(patients, np.intp), shadows=shadows, seed=seed)["model"]
 
 
 def unrelated(*, patients: int = 400, shadows: int = 8, seed: int = 0) -> Inferred:
@@ -120,4 +129,4 @@ def unrelated(*, patients: int = 400, shadows: int = 8, seed: int = 0) -> Inferr
         fitted = model.fit(other.normal(size=(60, 5)), other.integers(0, 2, 60).astype(float))
         return {"model": losses(model, fitted, features, target)}
 
-    return infer(observe, patients, shadows=shadows, seed=seed)["model"]
+    return infer(observe, np.zeros(patients, np.intp), shadows=shadows, seed=seed)["model"]

@@ -12,6 +12,11 @@ from sordino.audit.patches import EDGE, IMAGES
 from sordino.errors import ConfigError
 
 
+def file_name(name: str) -> str:
+    """Of the picture of that name."""
+    return name.replace(", ", "-").replace(" ", "-").replace("'", "") + ".png"
+
+
 def draw_rebuilt(pictures: Mapping[str, Rebuilt], folder: Path, *, most: int = 6) -> list[Path]:
     """A file for each, the first `most` patients in columns: above the original, below the reconstruction.
 
@@ -39,8 +44,8 @@ def draw_rebuilt(pictures: Mapping[str, Rebuilt], folder: Path, *, most: int = 6
             if place % shown == 0:
                 axes.set_ylabel(("original", "reconstruction")[place // shown], fontsize=8)
             if place >= shown:
-                axes.set_xlabel(f"error {rebuilt.error[place % shown]:.2g}", fontsize=8)
-        path = folder / (name.replace(", ", "-").replace(" ", "-").replace("'", "") + ".png")
+                axes.set_xlabel(f"error {rebuilt.error[place % shown]:.2g} SD", fontsize=8)
+        path = folder / file_name(name)
         try:
             figure.savefig(path, dpi=110)
         except OSError as error:

@@ -5,79 +5,57 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from sordino.audit import attributes, canaries, inversion, masks, membership
-from sordino.audit.patches import IMAGES, lesion_patches
+from sordino.audit import attributes, masks, membership
+from sordino.audit.canaries import check_fit, empirical_epsilon, trained_epsilon, without_noise
+from sordino.audit.findings import CONTROL, NULL, Report, Row
+from sordino.audit.inversions import inversions
+from sordino.audit.one_run import Bound
 from sordino.audit.rates import Separation
 from sordino.audit.targets import DELTA, EPSILON, MODEL, NOISED, RAW, SUM, Audited
-from sordino.audit.updates import update_views
-from sordino.errors import InvalidArgument
+from sordino.errors import InvalidArgument, PolicyError, PrivacyError
 from sordino.federated.study.prepared import Prepared
-from sordino.models.logistic import Logistic
 from sordino.models.model import Matrix
-from sordino.models.perceptron import MultiLayerPerceptron
-from sordino.statistics.scaling import standardised
-
-CONTROL, NULL = "control", "null"
 
 CONTROL_EPSILON, CONTROL_DELTA, CONTROL_CANARIES = 3.0, 1e-6, 200_000
 """Of the one-run audit's control: with fewer canaries noise that is halved is not always caught."""
 
-SITES_OF_FEW = 3
-"""Sites whose few patients' gradients are inverted."""
+CANARIES, QUICK_CANARIES = 20_000, 2_000
 
+BATCH_CANARIES = 5_000
+"""At least, of the control of secret batches: fewer cannot show more than epsilon 3, all guesses right."""
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the table. `result` is what was measured; `says` is that in a sentence.
-
-    expected   of a control, whether the attack won it; of a null, whether it did not; None of other targets
-    """
-
-    attack: str
-    target: str
-    result: str
-    says: str
-    figures: dict[str, Any]
-    expected: bool | None = None
-
-
-@dataclass
-class Report:
-    """What an audit found; `missing` says what could not be tried and why, `pictures` what can be drawn."""
-
-    study: str
-    quick: bool
-    rows: list[Row] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    pictures: dict[str, inversion.Rebuilt] = field(default_factory=dict)
-
-    def summary(self) -> dict[str, Any]:
-        """For audit.json; figures are finite or None."""
-        return {
-            "study": self.study,
-            "quick": self.quick,
-            "rows": [asdict(row) for row in self.rows],
-            "missing": self.missing,
-            "note": "an audit that finds nothing proves nothing: a better attack may find more",
-        }
+BATCHES = 0.1
+"""Chance of a canary to be in a step, where the study's own is 1."""
 
 
 def audit_study(
-    prepared: Prepared, *, quick: bool = False, seed: int = 0, tell: Callable[[str], None] = lambda _: None
+    prepared: Prepared,
+    *,
+    quick: bool = False,
+    canaries: int | None = None,
+    seed: int = 0,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Run every attack on the study's own rows, in simulation.
 
-    quick   few shadow models and canaries: some minutes become some seconds, and intervals wide
+    quick      few shadow models and canaries: some minutes become some seconds, and intervals wide
+    canaries   for the one-run epsilon of the study's noise; by default as many as fit the time
 
-    Raises `ConfigError` for a study that cannot be simulated over halves of its patients.
+    Raises `ConfigError` for a study that cannot be simulated over halves of its patients, `InvalidArgument`
+    for canaries that do not fit.
     """
     audited = Audited(prepared)
-    report = Report(prepared.study.name, quick)
+    report = Report(
+        prepared.study.name, prepared.policy.digest.hex(), prepared.cohort.schema.digest.hex(), quick
+    )
+    number = (QUICK_CANARIES if quick else CANARIES) if canaries is None else canaries
+    check_fit(number)
     if audited.lacking:
         report.missing.append(f"no noised target: {audited.lacking}")
     if prepared.study.test is None:
@@ -88,8 +66,8 @@ def audit_study(
     for name, part in (
         ("membership inference", _membership),
         ("attribute inference", _attributes),
-        ("gradient inversion", _inversions),
-        ("one-run epsilon", _canaries),
+        ("gradient inversion", inversions),
+        ("one-run epsilon", partial(_canaries, number=number)),
         ("mask strength", _masks),
     ):
         tell(name)
@@ -107,19 +85,28 @@ def audit_study(
 
 def _membership(audited: Audited, report: Report, seed: int) -> Iterator[Row]:
     shadows = 8 if report.quick else 32
-    found = membership.infer(audited.observe, len(audited.target), shadows=shadows, seed=seed)
+    found = membership.infer(audited.observe, audited.site, shadows=shadows, seed=seed)
     found[CONTROL] = membership.overfitted(seed=seed)
     found[NULL] = membership.unrelated(seed=seed)
     for target, both in found.items():
         for attack, one in (("loss threshold", both.threshold), ("likelihood ratio", both.likelihood)):
             won, coin = one.auc.low > 0.9, 0.5 in one.auc
             expected = {CONTROL: won, NULL: coin}.get(target)
-            yield Row(f"membership, {attack}", target, _separated(one), _said(one), asdict(one), expected)
+            yield Row(
+                "membership",
+                f"membership, {attack}",
+                target,
+                _separated(one),
+                _said(one),
+                asdict(one),
+                expected,
+            )
     rates = found[MODEL].threshold
     if lacking := [rate for rate, value in rates.tpr.items() if value is None]:
         report.missing.append(
             f"rates at {' and '.join(f'{float(rate):.1%}' for rate in lacking)} false positives need "
-            f"{round(1 / float(lacking[0])):,} patients who were not trained on; here are {rates.others}"
+            f"{round(1 / float(lacking[0])):,} scores of patients who were not trained on; here are "
+            f"{rates.others:,}"
         )
 
 
@@ -186,113 +173,87 @@ def attribute_row(target: str, one: attributes.Filled, name: str) -> Row:
         told = f"The model misled the attacker: {-gained.value:.1%} fewer were guessed right."
     result = f"{one.imputed.value:.1%} imputed, {one.attacked.value:.1%} with the model, gained {gained}"
     expected = {CONTROL: gained.low > 0.0, NULL: 0.0 in gained}.get(target)
-    return Row(f"attribute inference, {name}", target, result, told, asdict(one), expected)
+    return Row("attribute", f"attribute inference, {name}", target, result, told, asdict(one), expected)
 
 
-def _inversions(audited: Audited, report: Report, seed: int) -> Iterator[Row]:
-    rng = np.random.default_rng([seed, 12])
-    state = {"mean": audited.features.mean(axis=0), "scale": audited.features.std(axis=0)}
-    state["scale"] = np.where(np.ptp(audited.features, axis=0) > 0.0, state["scale"], 1.0)
-    rows, target = standardised(audited.features, state), audited.target
-    yield from _analytic(rows, target, len(audited.names), rng, seed)
-    few = min(4, len(rows) // SITES_OF_FEW)
-    yield from _optimised("features", rows, target, few, report, rng, seed)
-    patches = lesion_patches(SITES_OF_FEW * 2, seed=seed)
-    classes = rng.integers(0, 2, len(patches)).astype(float)
-    yield from _optimised(IMAGES, patches, classes, 2, report, rng, seed)
-
-
-def _analytic(rows: Matrix, target: Any, sites: int, rng: np.random.Generator, seed: int) -> Iterator[Row]:
-    """One patient at each site, and a logistic model that knows nothing yet."""
-    model = Logistic(rows.shape[1], l2=0.0)
-    chosen = rng.choice(len(rows), size=sites, replace=False)
-    batches = [(rows[one : one + 1], target[one : one + 1]) for one in chosen]
-    for name, gradient in update_views(
-        model, model.initial(), batches, epsilon=EPSILON, delta=DELTA, seed=seed
-    ).items():
-        found = inversion.first_layer(gradient[:-1, np.newaxis], gradient[-1:])
-        error = float(np.abs(found - batches[0][0][0]).max())
-        told = (
-            "The one patient's row was read off to the last digit."
-            if error < 1e-9
-            else "The row that comes out is not the patient's."
-        )
-        yield Row(
-            "inversion, analytic, one patient", name, f"largest error {error:.1e} SD", told, {"error": error}
-        )
-
-
-def _optimised(
-    what: str, rows: Matrix, target: Any, few: int, report: Report, rng: np.random.Generator, seed: int
-) -> Iterator[Row]:
-    model = MultiLayerPerceptron(rows.shape[1], hidden=(32,), activation="tanh", l2=0.0, seed=seed)
-    chosen = rng.choice(len(rows), size=(SITES_OF_FEW, few), replace=False)
-    batches = [(rows[here], target[here]) for here in chosen]
-    for name, gradient in update_views(
-        model, model.initial(), batches, epsilon=EPSILON, delta=DELTA, seed=seed
-    ).items():
-        here = chosen[0] if name == RAW else chosen.ravel()
-        found = inversion.by_optimisation(
-            model,
-            model.initial(),
-            gradient,
-            target[here],
-            starts=1 if report.quick else 3,
-            steps=500 if report.quick else 3_000,
-            seed=seed,
-        )
-        one = inversion.compared(rows[here], found)
-        report.pictures[f"{what}, {name}"] = one
-        told = (
-            f"{one.matched.value:.0%} of {len(here)} patients were rebuilt within a quarter of a deviation."
-        )
-        result = f"median error {float(np.median(one.error)):.2g}, matched {one.matched}"
-        figures = {"error": one.error.tolist(), "matched": asdict(one.matched)}
-        yield Row(f"inversion, optimised, {what}", name, result, told, figures)
-
-
-def _canaries(audited: Audited, report: Report, seed: int) -> Iterator[Row]:
-    number = 2_000 if report.quick else 20_000
+def _canaries(audited: Audited, report: Report, seed: int, *, number: int) -> Iterator[Row]:
     terms = audited.study.privacy.terms if audited.study.privacy is not None else None
     epsilon, delta = (terms.epsilon, terms.delta) if terms is not None else (EPSILON, DELTA)
-    tried: list[tuple[str, canaries.Bound]] = []
-    if terms is not None and terms.unit == "site":
-        report.missing.append("one-run epsilon of the study's noise: too few sites to be canaries")
+    rate = BATCHES if terms is None or terms.sampling_rate == 1.0 else terms.sampling_rate
+    few: dict[str, Any] = {"canaries": number, "seed": seed}
+    batches: dict[str, Any] = {"sampling_rate": rate, "rounds": 20, **few}
+    caught: dict[str, Any] = {**batches, "canaries": max(number, BATCH_CANARIES)}
+    control: dict[str, Any] = {
+        "canaries": CONTROL_CANARIES,
+        "mechanism": "open sums",
+        "seed": seed,
+    }
+    tried: tuple[tuple[str, str, str, Callable[[], Bound]], ...] = (
+        ("no noise", RAW, "", partial(without_noise, sites=1, **few)),
+        ("no noise", SUM, "", partial(without_noise, **few)),
+        ("patients", NOISED, "", partial(empirical_epsilon, epsilon, delta, **few)),
+        (
+            "a site's own noise",
+            RAW,
+            "",
+            partial(empirical_epsilon, epsilon, delta, mechanism="patient-local", **few),
+        ),
+        (
+            "whole sites",
+            NOISED,
+            "",
+            partial(empirical_epsilon, epsilon, delta, mechanism="sites", **few),
+        ),
+        ("patients", MODEL, "", partial(trained_epsilon, epsilon, delta, **few)),
+        (
+            f"secret batches of {rate:.2g}",
+            MODEL,
+            "",
+            partial(trained_epsilon, epsilon, delta, **batches),
+        ),
+        (
+            "noise halved",
+            CONTROL,
+            " with its noise halved on purpose",
+            partial(empirical_epsilon, CONTROL_EPSILON, CONTROL_DELTA, noise=0.5, **control),
+        ),
+        (
+            "everybody in every batch",
+            CONTROL,
+            f" with everybody in every batch, where it counts on {rate:.2g}",
+            partial(trained_epsilon, CONTROL_EPSILON, CONTROL_DELTA, drawn=1.0, **caught),
+        ),
+        ("patients", NULL, "", partial(empirical_epsilon, CONTROL_EPSILON, CONTROL_DELTA, **control)),
+    )
+    for what, target, changed, attack in tried:
+        try:
+            one = attack()
+        except (PolicyError, PrivacyError) as error:
+            report.missing.append(f"one-run epsilon, {what}: {error}")
+            continue
+        yield _bounded(what, target, changed, one)
+
+
+def _bounded(what: str, target: str, changed: str, one: Bound) -> Row:
+    if one.claimed is None:
+        result = f"at least {one.least:.2f}; none is claimed"
+        told = "Nothing hides a canary: more of them, and the bound would be higher."
     else:
-        mechanisms: tuple[tuple[canaries.Mechanism, str], ...] = (
-            ("secure sums", NOISED),
-            ("patient-local", "noise of a site's own"),
-        )
-        for mechanism, target in mechanisms:
-            bound = canaries.empirical_epsilon(
-                epsilon, delta, canaries=number, mechanism=mechanism, seed=seed
-            )
-            tried.append((target, bound))
-    for target, noise in ((CONTROL, 0.5), (NULL, 1.0)):
-        bound = canaries.empirical_epsilon(
-            CONTROL_EPSILON,
-            CONTROL_DELTA,
-            canaries=CONTROL_CANARIES,
-            mechanism="open sums",
-            noise=noise,
-            seed=seed,
-        )
-        tried.append((target, bound))
-    for target, one in tried:
-        halved = " with its noise halved on purpose" if one.noise < 1.0 else ""
-        told = f"The mechanism{halved} was " + (
+        result = f"at least {one.least:.2f} of {one.claimed:.2f} claimed"
+        told = f"The mechanism{changed} was " + (
             "caught: more canaries were found than its epsilon allows."
             if one.refuted
             else "not caught: no more canaries were found than its epsilon allows."
         )
-        result = f"at least {one.least:.2f} of {one.claimed:.2f} claimed"
-        expected = {CONTROL: one.refuted, NULL: not one.refuted}.get(target)
-        yield Row("one-run epsilon", target, result, told, asdict(one), expected)
+    expected = {CONTROL: one.refuted, NULL: not one.refuted}.get(target)
+    figures = {**asdict(one), "refuted": one.refuted}
+    return Row("epsilon", f"one-run epsilon, {what}", target, result, told, figures, expected)
 
 
 def _masks(_audited: Audited, report: Report, seed: int) -> Iterator[Row]:
     strength = masks.strength()
     yield Row(
+        "mask",
         "guessing a mask's seed",
         SUM,
         f"{strength.years:.1e} years on one core",
@@ -306,6 +267,7 @@ def _masks(_audited: Audited, report: Report, seed: int) -> Iterator[Row]:
     opened = masks.open_twister(masked, below=2**22, seeds=2**bits)
     right = opened is not None and opened[0] == secret and bool((opened[1] == toy).all())
     yield Row(
+        "mask",
         "guessing a mask's seed",
         CONTROL,
         f"{'opened' if right else 'not opened'} among 2^{bits}; a Mersenne Twister's 2^28 take "

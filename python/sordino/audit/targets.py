@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,14 +20,18 @@ from sordino import _core
 from sordino.aggregation.base import Aggregate, Aggregator, Contributor, Step
 from sordino.aggregation.lanes import decode_sums, encode_contribution
 from sordino.aggregation.private_lanes import encode_private
-from sordino.audit.membership import Members, losses
+from sordino.audit.membership import Members, Sites, losses
+from sordino.audit.survival import survival_losses
 from sordino.course.arrays import Arrays
 from sordino.course.follow import Event, Summed, follow
-from sordino.errors import ConfigError, PolicyError, PrivacyError
+from sordino.course.stage import Stage
+from sordino.errors import ConfigError, InvalidArgument, PolicyError, PrivacyError, RoundAborted
 from sordino.federated.site import Site
+from sordino.federated.study.outcomes.survival import Survival
 from sordino.federated.study.prepared import Prepared, planned
 from sordino.federated.study.privacy_table import PrivacyTable
 from sordino.federated.study.training_table import FedAvgTable, RiskSetsTable
+from sordino.federated.survival import NewtonSteps
 from sordino.models.model import Matrix, Vector
 from sordino.protocol.lanes import empty_lanes
 from sordino.protocol.policy import Policy
@@ -83,10 +88,26 @@ class OpenSums(Aggregator):
         return Aggregate(self._round, sums, weights, integers, tuple(sorted(contributors)), noise=sigma)
 
 
+class Trained(NamedTuple):
+    """What a training was after its first round, after it by the raw site's update alone, and in the end.
+
+    before            the state in which that round was asked
+    total, raw        the sum of the round, and the raw site's own part of it
+    """
+
+    first: Arrays
+    alone: Arrays
+    last: Arrays
+    before: Arrays
+    total: Aggregate
+    raw: Aggregate
+
+
 class Audited:
     """A study whose training is simulated over halves of its patients, without noise and with.
 
-    features, target   of all patients, site after site, float64 of shapes (patients, columns), (patients,)
+    features, target   of all patients, site after site, float64 of shapes (patients, columns), (patients,);
+                       a target of survival has shape (patients, 2)
     site               number of each patient's site; `names` are in that order
     raw                the site whose raw update is attacked: the largest, so that rates can be told
     lacking            why there is no noised target; empty if there is one
@@ -100,7 +121,7 @@ class Audited:
         self.names = tuple(sorted(sites))
         self.features: Matrix = np.concatenate([sites[name].features for name in self.names])
         self.target: Vector = np.concatenate([sites[name].target for name in self.names])
-        self.site = np.repeat(np.arange(len(sites)), [len(sites[name].target) for name in self.names])
+        self.site: Sites = np.repeat(np.arange(len(sites)), [len(sites[name].target) for name in self.names])
         self.raw = int(np.argmax(np.bincount(self.site)))
         self.columns = prepared.cohort.schema.features
         self.study = prepared
@@ -108,11 +129,12 @@ class Audited:
 
     def states(self, member: Members, seed: int) -> dict[str, Arrays]:
         """What an attacker has of a training on these members, by target."""
-        first, alone, last = self._train(self.study, member, seed, noise=False)
-        seen = {RAW: alone, SUM: first, MODEL: last}
+        plain = self.train(self.study, member, seed, noise=False)
+        seen = {RAW: plain.alone, SUM: plain.first, MODEL: plain.last}
         if self.noised is not None:
-            seen[NOISED], _, with_noise = self._train(self.noised, member, seed, noise=True)
-            seen[MODEL if self.study.privacy is not None else NOISED_MODEL] = with_noise
+            noised = self.train(self.noised, member, seed, noise=True)
+            seen[NOISED] = noised.first
+            seen[MODEL if self.study.privacy is not None else NOISED_MODEL] = noised.last
         return {target: seen[target] for target in TARGETS if target in seen}
 
     def observe(self, member: Members, seed: int) -> dict[str, Vector]:
@@ -122,13 +144,19 @@ class Audited:
     def losses(self, target: str, state: Arrays, features: Matrix | None = None) -> Vector:
         """Of all patients, perhaps with other features; NaN for those of other sites where it is one's."""
         rows = standardised(self.features if features is None else features, state)
-        found = losses(self.study.training.model, state["parameters"], rows, self.target)
+        parameters, training = state["parameters"], self.study.training
+        if isinstance(training.outcome, Survival):
+            known = standardised(self.features, state)
+            found = survival_losses(parameters, rows, self.target, known)
+        else:
+            found = losses(training.model, parameters, rows, training.outcome.trained_on(self.target, state))
         return np.where(self.site == self.raw, found, np.nan) if target == RAW else found
 
-    def _train(
-        self, prepared: Prepared, member: Members, seed: int, *, noise: bool
-    ) -> tuple[Arrays, Arrays, Arrays]:
-        """The states after the first round, after it by the raw site's update alone, and in the end."""
+    def train(self, prepared: Prepared, member: Members, seed: int, *, noise: bool) -> Trained:
+        """Train on these members.
+
+        Raises `ConfigError` where that fails, as it may on half of the patients.
+        """
         sites = {
             name: Site(
                 name,
@@ -141,23 +169,33 @@ class Audited:
         }
         training = replace(prepared.training, stopping=None, bins=None)
         summing = OpenSums(prepared.policy, self.names, np.random.default_rng([seed, 8]), noise=noise)
-        now = training.initial()
-        seen: dict[str, Arrays] = {}
+        now, raw = training.initial(), self.names[self.raw]
+        found: dict[str, Any] = {}
 
         def note(event: Event) -> None:
             nonlocal now
             if not isinstance(event, Summed):
                 raise ConfigError(f"the simulated training ended early: {event.reason}")
-            if event.turn.stage.kind == training.trainer.kind and not seen:
-                name = self.names[self.raw]
+            if event.turn.stage.kind == training.trainer.kind and not found:
                 one = summing.aggregate(
-                    training.trainer.kind, event.body, {name: lambda _: event.contributions[name]}
+                    training.trainer.kind, event.body, {raw: lambda _: event.contributions[raw]}
                 )
-                seen["alone"], seen["first"] = event.turn.stage.advance(now, one), event.state
+                found.update(first=event.state, before=now, total=event.total, raw=one)
+                found["alone"] = _alone(event.turn.stage).advance(now, one)
             now = event.state
 
-        last = follow(training.turns(), summing, sites, now, notify=note)
-        return seen["first"], seen["alone"], last
+        try:
+            last = follow(training.turns(), summing, sites, now, notify=note)
+        except (InvalidArgument, RoundAborted) as error:
+            raise ConfigError(f"an audit trains on half of the patients, which fails here: {error}") from None
+        return Trained(last=last, **found)
+
+
+def _alone(stage: Stage[Site]) -> Stage[Site]:
+    """The stage for a sum over one site, which the attacker makes: few patients stop nobody."""
+    if not isinstance(stage, NewtonSteps):
+        return stage
+    return replace(stage, newton=replace(stage.newton, least_patients=0, l2=max(stage.newton.l2, 1e-3)))
 
 
 def _check(prepared: Prepared) -> None:
@@ -171,11 +209,6 @@ def _check(prepared: Prepared) -> None:
         raise ConfigError(
             "an audit trains on rows as they are: leave [harmonise] out of a copy of the study, or harmonise "
             "its files"
-        )
-    if study.model.outcome.headline != "auc":
-        raise ConfigError(
-            "the attacks are on models of two classes, and this study predicts something else "
-            f"({study.model.outcome.title} is its metric): nothing was audited"
         )
     for name, patients in sorted(cohort.sites.items()):
         if len(patients.target) < LEAST:

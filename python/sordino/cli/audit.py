@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sordino.cli.app import app, tell_warning
 from sordino.cli.check import DataPath, StudyPath
+
+if TYPE_CHECKING:
+    from sordino.audit.findings import Report
 
 
 @app.command()
@@ -20,12 +23,24 @@ def audit(
     quick: Annotated[
         bool, typer.Option("--quick", help="Few shadow models and canaries: seconds, and wide intervals.")
     ] = False,
+    canaries: Annotated[
+        int | None,
+        typer.Option("--canaries", metavar="N", help="For the one-run epsilon; a multiple of 500."),
+    ] = None,
+    public: Annotated[
+        bool,
+        typer.Option(
+            "--public", help="The patients' rows may be seen: their pictures go into the report as well."
+        ),
+    ] = False,
     data: DataPath = None,
 ) -> None:
     """Attack a study's sums and model in simulation, each attack beside a control that it must win.
 
     Tries membership and attribute inference, gradient inversion, canaries against epsilon, and the masks.
-    An audit that finds nothing proves nothing; docs/audit.md says what each attack can see.
+    Pictures of the study's own patients go to DIR/patients, which is for its owner and in no report; those of
+    phantoms, and audit.json, are shown by 'sordino report DIR'. An audit that finds nothing proves nothing;
+    docs/audit.md says what each attack can see.
     """
     import json
     from importlib.util import find_spec
@@ -33,7 +48,6 @@ def audit(
     from rich.console import Console
     from rich.table import Table
 
-    from sordino.audit.pictures import draw_rebuilt
     from sordino.audit.report import audit_study
     from sordino.errors import ConfigError
     from sordino.federated.study.prepared import prepare
@@ -44,9 +58,14 @@ def audit(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written: {error.strerror}") from None
-    report = audit_study(prepared, quick=quick, tell=lambda name: typer.echo(f"{name} ...", err=True))
+    report = audit_study(
+        prepared,
+        quick=quick,
+        canaries=canaries,
+        tell=lambda name: typer.echo(f"{name} ...", err=True),
+    )
     if find_spec("matplotlib"):
-        draw_rebuilt(report.pictures, out)
+        _draw(report, out, public=public)
     else:
         report.missing.append("no pictures: pip install 'sordino[figures]'")
     text = json.dumps(report.summary(), indent=1, allow_nan=False)
@@ -60,3 +79,17 @@ def audit(
     for missing in report.missing:
         tell_warning(missing, err=False)
     typer.echo(f"An audit that finds nothing proves nothing. Written to {out / 'audit.json'}")
+
+
+def _draw(report: Report, out: Path, *, public: bool) -> None:
+    """The pictures, those of patients where only their owner looks unless they are public."""
+    from sordino.audit.pictures import draw_rebuilt, file_name
+
+    own = out / "patients"
+    hidden = set() if public else report.private
+    for name in hidden:  # of an audit before
+        (out / file_name(name)).unlink(missing_ok=True)
+    draw_rebuilt({name: one for name, one in report.pictures.items() if name not in hidden}, out)
+    if hidden:
+        own.mkdir(mode=0o700, exist_ok=True)
+        draw_rebuilt({name: report.pictures[name] for name in sorted(hidden)}, own)

@@ -134,9 +134,14 @@ def strip(label: str, marks: Iterable[tuple[float, float, str]], height: float =
 
 
 def interval(
-    label: str, value: float, between: tuple[float, float] | None, span: tuple[float, float]
+    label: str,
+    value: float,
+    between: tuple[float, float] | None,
+    span: tuple[float, float],
+    *,
+    hair: float | None = 0.5,
 ) -> Markup:
-    """A strip along `span` with a value, its interval if there is one, and a hair at 0.5."""
+    """A strip along `span` with a value, its interval if there is one, and a hair where `hair` is."""
 
     def place(number: float) -> float:
         low, high = span
@@ -145,8 +150,9 @@ def interval(
     marks = [(0.0, 1.0, "rail")]
     if between is not None:
         marks.append((place(between[0]), place(between[1]), "whisker"))
-    at, half = place(value), place(0.5)
-    marks.append((half - 0.001, half + 0.001, "half"))
+    at = place(value)
+    if hair is not None:
+        marks.append((place(hair) - 0.001, place(hair) + 0.001, "half"))
     marks.append((max(at - 0.006, 0.0), min(at + 0.006, 1.0), "value"))
     return strip(label, marks)
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from sordino.audit.canaries import empirical_epsilon, least_epsilon, p_value
+from sordino.audit.canaries import empirical_epsilon, trained_epsilon, without_noise
 from sordino.errors import InvalidArgument
 
 
@@ -28,29 +28,43 @@ def test_noise_that_is_halved_on_purpose_is_refuted_and_whole_noise_is_not() -> 
     assert not whole.refuted
 
 
-def test_without_noise_the_bound_is_as_large_as_the_guesses_allow() -> None:
-    # Randomised response that is right every time: chance**guesses = 5 %.
-    chance = 0.05 ** (1.0 / 100)
-    assert least_epsilon(200, 100, 100, 0.0) == pytest.approx(math.log(chance / (1.0 - chance)), abs=1e-3)
+def test_noise_of_whole_sites_is_not_refuted_and_halved_it_is() -> None:
+    whole, halved = (
+        empirical_epsilon(3.0, 1e-6, canaries=8_000, mechanism="sites", noise=noise) for noise in (1.0, 0.25)
+    )
+    assert whole.claimed == pytest.approx(3.0, abs=1e-3)
+    assert not whole.refuted
+    assert whole.least > 0.3
+    assert halved.refuted
 
 
-def test_p_value_at_no_delta_is_the_binomial_tail() -> None:
-    assert p_value(10, 10, 10, 0.0, 0.0) == pytest.approx(2.0**-10)
-    assert p_value(10, 10, 0, 0.0, 0.0) == 1.0
+def test_a_final_model_is_within_the_epsilon_of_all_its_rounds() -> None:
+    found = trained_epsilon(3.0, 1e-6, canaries=4_000, rounds=5)
+    assert found.claimed == pytest.approx(3.0, abs=1e-3)
+    assert 0.3 < found.least < found.claimed
 
 
-def test_delta_is_paid_for() -> None:
-    assert p_value(1000, 100, 80, 1.0, 1e-5) > p_value(1000, 100, 80, 1.0, 0.0)
-    assert least_epsilon(1000, 100, 95, 1e-4) < least_epsilon(1000, 100, 95, 0.0)
+def test_secret_batches_are_counted_on_and_missed_where_they_are_none() -> None:
+    honest, lying = (
+        trained_epsilon(3.0, 1e-6, canaries=4_000, rounds=10, sampling_rate=0.1, drawn=drawn)
+        for drawn in (None, 1.0)
+    )
+    assert honest.claimed == lying.claimed
+    assert not honest.refuted
+    assert lying.refuted
 
 
-def test_guessing_by_coin_refutes_nothing() -> None:
-    assert least_epsilon(1000, 200, 105, 1e-6) == 0.0
+def test_without_noise_all_canaries_are_found() -> None:
+    for sites in (1, 10):
+        found = without_noise(canaries=2_000, sites=sites)
+        assert found.guessed.value == 1.0
+        assert found.claimed is None
+        assert not found.refuted
+        assert found.least == pytest.approx(math.log(1.0 / (0.05 ** (-1 / 1600) - 1.0)), abs=1e-3)
 
 
 def test_canaries_that_do_not_fit_are_refused() -> None:
     for canaries, lanes in ((1_050, 100), (100, 100), (1_000, 5)):
-        with pytest.raises(InvalidArgument, match="canaries do not fit sums"):
-            empirical_epsilon(3.0, 1e-6, canaries=canaries, lanes=lanes)
-    with pytest.raises(InvalidArgument, match="guesses about"):
-        least_epsilon(10, 20, 5, 0.0)
+        for attack in (empirical_epsilon, trained_epsilon):
+            with pytest.raises(InvalidArgument, match="canaries do not fit sums"):
+                attack(3.0, 1e-6, canaries=canaries, lanes=lanes)

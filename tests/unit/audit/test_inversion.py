@@ -8,9 +8,10 @@ from scipy.optimize import approx_fprime
 
 from sordino.audit.inversion import by_optimisation, compared, distance, first_layer
 from sordino.audit.patches import EDGE, lesion_patches
-from sordino.audit.targets import NOISED, RAW, SUM
+from sordino.audit.targets import MODEL, NOISED, RAW, SUM
 from sordino.audit.updates import update_views
 from sordino.errors import InvalidArgument
+from sordino.models.linear import Linear
 from sordino.models.logistic import Logistic
 from sordino.models.perceptron import MultiLayerPerceptron
 
@@ -30,9 +31,11 @@ def test_one_patient_is_read_off_a_raw_logistic_update_and_not_off_the_sum_or_un
         target: np.abs(first_layer(gradient[:-1, np.newaxis], gradient[-1:]) - few[0][0][0]).max()
         for target, gradient in views.items()
     }
+    assert list(error) == [RAW, SUM, NOISED, MODEL]
     assert error[RAW] < 1e-12
     assert error[SUM] > 0.5
     assert error[NOISED] > 0.5
+    assert error[MODEL] > 0.5
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
@@ -92,6 +95,29 @@ def test_reconstructions_are_assigned_whatever_their_order() -> None:
     assert found.matched.value == 1.0
     assert found.error == pytest.approx(np.full(6, 1e-3))
     assert compared(rows, np.zeros((6, 5))).matched.value == 0.0
+
+
+def test_a_final_model_over_one_site_still_gives_its_one_patient_away() -> None:
+    # All sites hold the same patient: then the sum over them, and the whole way, is that patient's.
+    rows, target = batches(1, 1, 12)[0]
+    model = Logistic(12, l2=0.0)
+    gradient = update_views(model, model.initial(), [(rows, target)] * 3)[MODEL]
+    assert np.abs(first_layer(gradient[:-1, np.newaxis], gradient[-1:]) - rows[0]).max() < 1e-5
+
+
+def test_a_linear_model_of_a_number_gives_its_one_patient_away() -> None:
+    few = [(rows, np.array([1.3])) for rows, _ in batches(3, 1, 6)]
+    views = update_views(Linear(6, l2=0.0), np.zeros(7), few)
+    assert np.abs(first_layer(views[RAW][:-1, np.newaxis], views[RAW][-1:]) - few[0][0][0]).max() < 1e-12
+
+
+def test_a_reconstruction_is_recognised_among_those_who_were_not_there() -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 5))
+    near = compared(rows[:4], rows[:4] + 0.2, others=rows[4:])
+    assert near.candidates == 40
+    assert near.recognised.value == 1.0
+    guessed = compared(rows[:4], rows[4:8], others=rows[4:])
+    assert (guessed.matched.value, guessed.recognised.value) == (0.0, 0.0)
 
 
 def test_what_shows_nothing_or_is_not_written_out_is_refused() -> None:

@@ -87,7 +87,53 @@ def test_a_study_with_too_few_patients_at_a_site_says_where(tmp_path: Path) -> N
         Audited(prepare(study))
 
 
-def test_a_study_of_a_number_says_that_nothing_was_audited(tmp_path: Path) -> None:
-    study = write_study(tmp_path, more='[model]\ntype = "linear"')
-    with pytest.raises(ConfigError, match="two classes"):
-        Audited(prepare(study))
+def as_number(study: Path) -> Path:
+    """The study, predicting the first feature from the others."""
+    text = study.read_text().replace('target = "target"', 'target = "feature 0"', 1)
+    study.write_text(text + '[model]\ntype = "linear"\n')
+    return study
+
+
+def as_survival(study: Path, model: str = "") -> Path:
+    """The study, with times of follow-up in place of classes."""
+    random = np.random.default_rng(0)
+    for path in study.parent.glob("*.csv"):
+        header, *rows = path.read_text().splitlines()
+        times = random.exponential(10.0, size=len(rows)).round(2) + 0.1
+        path.write_text(
+            "\n".join([f"{header},time", *(f"{row},{at:g}" for row, at in zip(rows, times, strict=True))])
+        )
+    text = study.read_text().replace('target = "target"', 'time = "time"\nevent = "target"', 1)
+    text = text.replace("rounds = 4", 'algorithm = "risk_sets"')
+    study.write_text(text + f'[model]\ntype = "cox"\n{model}\n')
+    return study
+
+
+def test_a_study_of_a_number_is_seen_without_noise(tmp_path: Path) -> None:
+    audited = Audited(prepare(as_number(write_study(tmp_path))))
+    assert "not trained with noise" in audited.lacking
+    seen = audited.states(half(audited), 0)
+    assert list(seen) == [RAW, SUM, MODEL]
+    losses = audited.losses(MODEL, seen[MODEL])
+    rows = (audited.features - seen[MODEL]["mean"]) / seen[MODEL]["scale"]
+    number = (audited.target - seen[MODEL]["target_mean"]) / seen[MODEL]["target_scale"]
+    predicted = rows @ seen[MODEL]["parameters"][:-1] + seen[MODEL]["parameters"][-1]
+    assert losses == pytest.approx(0.5 * (predicted - number) ** 2)
+
+
+def test_a_study_of_survival_is_seen_without_noise(tmp_path: Path) -> None:
+    audited = Audited(prepare(as_survival(write_study(tmp_path), "least_patients = 3\ngrid = 6")))
+    assert audited.target.shape == (122, 2)
+    seen = audited.states(half(audited), 0)
+    assert list(seen) == [RAW, SUM, MODEL]
+    for target, state in seen.items():
+        losses = audited.losses(target, state)
+        assert np.isfinite(losses[audited.site == audited.raw]).all()
+        assert np.isnan(losses).any() == (target == RAW)
+
+
+def test_a_training_that_fails_on_half_of_the_patients_says_so(tmp_path: Path) -> None:
+    study = as_survival(write_study(tmp_path), "least_patients = 80\ngrid = 1")
+    audited = Audited(prepare(study))
+    with pytest.raises(ConfigError, match="half of the patients, which fails here: fewer than 80"):
+        audited.states(half(audited), 0)

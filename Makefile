@@ -3,7 +3,7 @@
 # make demo     two whole studies in one process: seven hospitals' diagnoses, 18 institutions' survival
 # make test     the test suite
 # make statistics  the samplers' laws over 10^8 samples a sigma (some minutes); SAMPLES=... for another number
-# make audit-demo  attacks on the demonstration's study, each beside its control; figures into build/audit-demo
+# make audit-demo  the demonstration's study, run and attacked; its report is build/audit-demo/run/report.html
 # make long     what is too long for the suite: 10^9 values in bounded memory (16 GB of disk, 8 GB of memory),
 #               and divergences on a wide grid
 # make crash    a study under a budget, killed 250 times; a part of make long
@@ -78,7 +78,9 @@ audit-demo: .venv/.base .venv/.demo
 	$(bin)/python -c "import sys; from pathlib import Path; \
 	  from sordino.federated.study.demonstration import write_demonstration; \
 	  write_demonstration(Path(sys.argv[1]))" build/audit-demo
-	$(bin)/sordino audit build/audit-demo/study.toml --out build/audit-demo/audit
+	$(bin)/sordino run build/audit-demo/study.toml --out build/audit-demo/run
+	$(bin)/sordino audit build/audit-demo/study.toml --public --out build/audit-demo/run
+	$(bin)/sordino report build/audit-demo/run
 
 test: .venv/.base .venv/.test .venv/.demo .venv/.radiomics
 	$(bin)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder

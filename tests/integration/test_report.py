@@ -9,48 +9,20 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from itertools import product
 
 import pytest
 from typer.testing import CliRunner
 
-from hospitals import NAMES, hospitals, write_csv, write_study
+from hospitals import NAMES, write_study
+from reported import EXTRA, PRIVACY, SCRIPT, SUBGROUPS, run
 from sordino.cli import app
 from sordino.errors import ConfigError, RoundAborted
 from sordino.federated.study.prepared import prepare
 from sordino.federated.study.run import run_study
 from sordino.report.content import content
+from sordino.report.page import page as drawn
 from sordino.report.write import write_report
-
-SCRIPT = "<script>alert(1)</script>"
-PRIVACY = '[privacy]\nunit = "patient"\nepsilon = 60\ndelta = 1e-5\n'
-SUBGROUPS = '[[subgroups]]\ncolumn = "sex"\nlevels = ["f", "m"]\n'
-EXTRA = '[[dropouts]]\nround = 2\nsite = "north"\n[[dropouts]]\nround = 3\nsite = "south"\nstep = "unmask"\n'
-
-
-def run(folder, predicts='target = "target"', **tables):
-    """A run of `write_study`, with the columns of every kind of target; its folder."""
-    study = write_study(folder, **tables)
-    for name, site in hospitals(NAMES).items():
-        rows = [
-            [
-                f"{name}{at}",
-                *row,
-                int(target),
-                2 * row[0] + at % 3,
-                1 + (at * 7) % 40 + 9 * target,
-                at % 3 % 2,
-                "fm"[at % 2],
-            ]
-            for at, (row, target) in enumerate(zip(site.features.tolist(), site.target, strict=True))
-        ]
-        features = [SCRIPT, *site.columns[1:]]
-        write_csv(folder / f"{name}.csv", ["id", *features, "target", "size", "time", "event", "sex"], rows)
-    features = json.dumps([SCRIPT, *next(iter(hospitals(NAMES).values())).columns[1:]])
-    text = study.read_text().replace("[data]\n", f"[data]\nfeatures = {features}\n")
-    study.write_text(text.replace('target = "target"', predicts))
-    out = folder / "out"
-    run_study(prepare(study), out)
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -290,24 +262,130 @@ def test_damaged_results_are_told_and_left_out(whole, tmp_path):
     assert {said.split()[0] for said in report["missing"]} == {"metrics.json", "study.json", "sites.json"}
 
 
-def test_audits_are_shown_with_their_pictures(whole, tmp_path):
-    out = shutil.copytree(whole, tmp_path / "out", ignore=shutil.ignore_patterns("state"))
-    row = {
-        "attack": "gradient inversion",
+ROWS = [
+    {
+        "kind": "membership",
+        "attack": "membership, likelihood ratio",
+        "target": "final model",
+        "result": "AUC 0.610 (0.570 to 0.650)",
+        "says": "better than a coin",
+        "figures": {"auc": {"value": 0.61, "low": 0.57, "high": 0.65}},
+        "expected": None,
+    },
+    {
+        "kind": "epsilon",
+        "attack": "one-run epsilon, patients",
+        "target": "secure sum with noise",
+        "result": "at least 3.40 of 3.00 claimed",
+        "says": "caught",
+        "figures": {"least": 3.4, "claimed": 3.0, "refuted": True},
+        "expected": None,
+    },
+    {
+        "kind": "mask",
+        "attack": "guessing a seed",
+        "target": "control",
+        "result": "not opened",
+        "says": "it is closed",
+        "figures": {},
+        "expected": False,
+    },
+    {
+        "attack": "of another version",
         "target": "raw update",
         "result": "1e-13",
         "says": "it is open",
         "figures": {},
-    }
-    (out / "audit.json").write_text(
-        json.dumps({"study": "tested", "quick": True, "rows": [row], "missing": ["no noise"]})
-    )
+    },
+]
+
+
+def with_audit(whole, folder, **changes):
+    """The run with an audit beside it."""
+    out = shutil.copytree(whole, folder / "out", ignore=shutil.ignore_patterns("state"))
+    audit = {"study": "tested", "quick": True, "rows": ROWS, "missing": ["no noise"], **changes}
+    (out / "audit.json").write_text(json.dumps(audit))
     (out / "raw-update.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    report, text, page = read(out)
-    assert report["audit"]["rows"] == [row]
+    return out
+
+
+def test_audits_are_shown_with_their_pictures_and_warned_of(whole, tmp_path):
+    policy = json.loads((whole / "study.json").read_text())["policy"]
+    report, text, page = read(with_audit(whole, tmp_path, policy=policy))
+    assert report["audit"]["rows"] == ROWS
+    assert {"audit-membership", "audit-epsilon", "audit-mask"} <= set(page.ids)
+    assert "of another version" in text
     assert 'src="data:image/png;base64,iVBORw0KGgo="' in text
     assert 'alt="Originals above, what the attack rebuilt below: raw update"' in text
-    assert "img" in page.tags
+    told = [warning for warning in report["warnings"] if "ttack" in warning or "audit" in warning]
+    assert len(told) == 3
+    assert "Do not trust its epsilon" in told[0]
+    assert "its control did not come out" in told[1]
+    assert "AUC 0.61, where a coin has 0.50" in told[2]
+
+
+def test_audit_of_another_study_is_told(whole, tmp_path):
+    report, _, _ = read(with_audit(whole, tmp_path, policy="00"))
+    assert any("of another study" in warning for warning in report["warnings"])
+
+
+def test_audit_of_an_older_format_is_left_out_and_told(whole, tmp_path):
+    report, text, _ = read(with_audit(whole, tmp_path, rows=[{"attack": "a", "target": "b"}]))
+    assert any("audit.json is damaged or of another format" in said for said in report["missing"])
+    assert "better than a coin" not in text
+
+
+def keys_of(value, path=()):
+    """The place of every key in nested JSON; of a list the first element stands for all."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield (*path, key)
+            yield from keys_of(part, (*path, key))
+    elif isinstance(value, list) and value:
+        yield from keys_of(value[0], (*path, 0))
+
+
+@pytest.mark.parametrize("name", ["study.json", "metrics.json", "sites.json"])
+def test_results_with_any_key_lost_or_changed_are_told_or_reported_without_it(whole, tmp_path, name):
+    out = shutil.copytree(whole, tmp_path / "out", ignore=shutil.ignore_patterns("state"))
+    given = json.loads((out / name).read_text())
+    places, told = list(keys_of(given)), 0
+    for place, change in product(places, (None, "another type")):
+        lacking = json.loads(json.dumps(given))
+        *way, last = place
+        inside = lacking
+        for step in way:
+            inside = inside[step]
+        inside[last] = change
+        if change is None:
+            del inside[last]
+        (out / name).write_text(json.dumps(lacking))
+        found = content(out)
+        drawn(found)
+        told += any(said.startswith(f"{name} is damaged or of another format") for said in found["missing"])
+    assert told >= 5
+    assert told < 2 * len(places)
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.97])
+def test_ledger_that_is_cut_short_is_told(whole, tmp_path, keep):
+    out = shutil.copytree(whole, tmp_path / "out")
+    assert content(out)["missing"] == []
+    path = out / "state" / "session" / "sites" / "south" / "journal" / "journal.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[: int(keep * len(lines))]))
+    report, _, _ = read(out)
+    lost = [warning for warning in report["warnings"] if "ledger of south no longer leads" in warning]
+    assert len(lost) == 1
+    path.write_bytes(b"".join(lines)[:-20])
+    report, _, _ = read(out)
+    assert any("ledger of south ends in the middle of a line" in said for said in report["missing"])
+    lines[3] = lines[3].replace(b"0", b"1")
+    path.write_bytes(b"".join(lines))
+    report, _, _ = read(out)
+    assert any(
+        "ledger of south is damaged" in said and str(tmp_path) not in said for said in report["missing"]
+    )
 
 
 def test_command_writes_the_page_and_says_where(whole):

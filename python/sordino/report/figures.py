@@ -131,7 +131,7 @@ def convergence(training: Sequence[Mapping[str, Any]], unit: str, *, every: int)
         ]
         for repeat in training
     ]
-    if not any(losses):
+    if not any(loss is not None for losses_of in losses[:1] for _, loss in losses_of):
         return None
     last = max(len(one) for one in losses)
     values = [loss for one in (*losses, *checks) for _, loss in one if loss is not None]

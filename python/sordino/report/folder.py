@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
-from sordino.errors import ConfigError
+from sordino.errors import ConfigError, JournalError
+from sordino.files.chain import read_chain
+from sordino.report.shapes import misfit
 
 FILES = {
     "study.json": "the terms that the sites agreed to",
@@ -21,13 +24,6 @@ FILES = {
     "model.json": "the model",
 }
 
-NEEDED = {
-    "study.json": {"sites", "features", "data", "test", "model", "training", "terms", "questions", "repeats"},
-    "sites.json": {"sites", "rounds"},
-    "metrics.json": {"secure_sums"},
-}
-"""Keys without which a file is damaged, or not one of ours."""
-
 
 @dataclass(frozen=True)
 class Folder:
@@ -36,6 +32,7 @@ class Folder:
     lines      of the transcript, those that are whole
     own        the report of the one site for which this is made
     pictures   by name, the PNG files of the audits
+    ledgers    by site whose ledger is in the folder, and whole, the hashes of all its entries
     missing    what is not there, said in a sentence each
     """
 
@@ -47,6 +44,7 @@ class Folder:
     own: Mapping[str, Any]
     audit: Mapping[str, Any]
     pictures: Mapping[str, bytes]
+    ledgers: Mapping[str, Collection[str]] = field(default_factory=dict)
     missing: Sequence[str] = field(default_factory=list)
 
 
@@ -79,8 +77,26 @@ def read_folder(path: Path, site: str | None = None) -> Folder:
         own=own,
         audit=audit,
         pictures={picture.name: picture.read_bytes() for picture in sorted(path.glob("*.png"))},
+        ledgers=_ledgers(path, missing),
         missing=missing,
     )
+
+
+def _ledgers(path: Path, missing: list[str]) -> dict[str, frozenset[str]]:
+    """Those that a run keeps beside its results, to go on."""
+    found = {}
+    for journal in sorted((path / "state" / "session" / "sites").glob("*/journal")):
+        name = journal.parent.name
+        try:
+            chain = read_chain(journal)
+        except JournalError as error:
+            told = str(error).replace(f"{path}/", "")
+            missing.append(f"The ledger of {name} is damaged or cut short: {told}.")
+            continue
+        found[name] = frozenset(digest.hex() for digest in chain.digests)
+        if chain.torn:
+            missing.append(f"The ledger of {name} ends in the middle of a line, as after a crash.")
+    return found
 
 
 def _own(path: Path, site: str) -> Mapping[str, Any]:
@@ -106,9 +122,17 @@ def _read(path: Path, what: str, missing: list[str]) -> Mapping[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError):
         missing.append(f"{path.name} is damaged: {what}.")
     else:
-        if isinstance(found, dict) and NEEDED.get(path.name, set()) <= found.keys():
-            return found
-        missing.append(f"{path.name} is damaged: {what}.")
+        why = misfit(path.name, found)
+        if why is None:
+            return cast("dict[str, Any]", found)
+        by = found.get("sordino") if isinstance(found, dict) else None
+        by_whom = (
+            f"sordino {by} wrote it" if isinstance(by, str) else "the version that wrote it is not known"
+        )
+        missing.append(
+            f"{path.name} is damaged or of another format, and left out ({why}; {by_whom}, this is "
+            f"{version('sordino')}): {what}."
+        )
     return {}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sordino.report import figures
+from sordino.report.attacks import attack_figures
 from sordino.report.figures import table
 from sordino.report.markup import Markup, element, joined
 from sordino.report.words import UNITS, question
@@ -141,7 +142,7 @@ def _results(report: Mapping[str, Any]) -> Markup:
         )
     if test["subgroups"]:
         entries = [(f"{entry['column']}: {entry['cell']}", entry) for entry in test["subgroups"]]
-        least = report["agreed"].get("test", {}).get("min_subgroup")
+        least = (report["agreed"].get("test") or {}).get("min_subgroup")
         parts += [
             element("h3", "Subgroups of patients"),
             figures.scores(entries, headline, title, "subgroup"),
@@ -312,18 +313,21 @@ def _audit(report: Mapping[str, Any]) -> Markup:
             element("code", "sordino audit study.toml --out DIR"),
             " does.",
         )
-    rows = [[row["attack"], row["target"], row["result"], row["says"]] for row in audit.get("rows", [])]
+    told = {picture["file"]: picture for picture in audit.get("pictures_of", [])}
     pictures = (
         element(
             "figure",
-            element("img", src=f"data:image/png;base64,{data}", alt=_alt(name)),
-            element("figcaption", _alt(name)),
+            element("img", src=f"data:image/png;base64,{data}", alt=_alt(name, told)),
+            element("figcaption", _alt(name, told)),
         )
         for name, data in audit["pictures"].items()
     )
     return joined(
-        table(["attack", "on", "result", "in words"], rows, "Attacks") if rows else None,
+        element("p", _sizes(audit)),
+        *attack_figures(audit.get("rows", [])),
+        element("h3", "Originals and what was rebuilt") if audit["pictures"] else None,
         element("div", *pictures, class_="panels") if audit["pictures"] else None,
+        element("h3", "What the audit lacks") if audit.get("missing") else None,
         _list(audit["missing"]) if audit.get("missing") else None,
         element(
             "p", "An audit that finds nothing proves nothing: a better attack may find more.", class_="small"
@@ -331,7 +335,24 @@ def _audit(report: Mapping[str, Any]) -> Markup:
     )
 
 
-def _alt(name: str) -> str:
+def _sizes(audit: Mapping[str, Any]) -> str:
+    """What was attacked, for a reader who sees this part only."""
+    quick = "in its quick form, with wide intervals, " if audit.get("quick") else ""
+    return (
+        f"The attacks of sordino audit, {quick}on trainings of this study over halves of its patients: on "
+        "what one site would send without masks, which nobody sees, on the secure sum, on the sum with "
+        "noise, and on the final model."
+    )
+
+
+def _alt(name: str, told: Mapping[str, Mapping[str, str]]) -> str:
+    if name in told:
+        picture = told[name]
+        return (
+            f"Originals above, what the attack rebuilt below. {picture['of'][:1].upper()}{picture['of'][1:]} "
+            f"from {'' if picture['target'].startswith('one ') else 'the '}{picture['target']}: "
+            f"{picture['result']}."
+        )
     what = name.removesuffix(".png").replace("-", " ")
     return f"Originals above, what the attack rebuilt below: {what}"
 

@@ -66,6 +66,9 @@ ALGORITHMS = {
     "scaffold": "SCAFFOLD",
     "risk_sets": "Newton steps over secure risk-set sums",
 }
+AFTER_SUMS = ("secure sum", "secure sum with noise", "final model")
+"""Targets of an audit that somebody holds in the study as it is."""
+
 UNITS = {
     "patient": "one patient of one site",
     "patient-local": "one patient of one site, hidden by that site's own noise",
@@ -75,7 +78,13 @@ UNITS = {
 
 def warnings(folder: Folder, past: Mapping[str, Any], own: bool) -> list[str]:
     """What a reader must know before anything else, the gravest first."""
-    told = [*_of_results(folder, past), *_of_exposure(folder), *_of_sites(folder, past, own)]
+    told = [
+        *_of_results(folder, past),
+        *_of_exposure(folder),
+        *_of_audit(folder),
+        *_of_ledgers(folder, past),
+        *_of_sites(folder, past, own),
+    ]
     return told + [f"Not complete: {said}" for said in folder.missing]
 
 
@@ -134,6 +143,42 @@ def _of_exposure(folder: Folder) -> list[str]:
     if (privacy := folder.metrics.get("privacy")) and privacy["epsilon"] >= WIDE:
         told.append(f"Epsilon is {privacy['epsilon']:.3g}: a bound this wide says little by itself.")
     return told
+
+
+def _of_audit(folder: Folder) -> list[str]:
+    """What the attacks say, the gravest first, and whether they are of this study at all."""
+    audit, told = folder.audit, []
+    heading = folder.study or folder.metrics
+    if audit and heading and audit.get("policy", heading.get("policy")) != heading.get("policy"):
+        told.append("The audit in this folder is of another study, or of other terms: it says nothing here.")
+    for row in audit.get("rows", []):
+        of_study = row["target"] not in ("control", "null")
+        if of_study and row["figures"].get("refuted"):
+            told.append(
+                f"An audit caught the noise ({row['attack']}): {row['result']}. Do not trust its epsilon."
+            )
+        if row.get("expected") is False:
+            told.append(
+                f"{row['attack'][:1].upper()}{row['attack'][1:]}: its {row['target']} did not come out as it "
+                "must, so that this attack shows nothing."
+            )
+    for row in audit.get("rows", []):
+        auc = row["figures"].get("auc")
+        if row["target"] in AFTER_SUMS and auc and auc["low"] > 0.5:
+            told.append(
+                f"An attack ({row['attack']}) tells who was in the training by the {row['target']}: AUC "
+                f"{auc['value']:.2f}, where a coin has 0.50."
+            )
+    return told
+
+
+def _of_ledgers(folder: Folder, past: Mapping[str, Any]) -> list[str]:
+    return [
+        f"The ledger of {name} no longer leads to the entry with which the run ended: entries were lost or "
+        "changed since."
+        for name, head in past["ledger_heads"].items()
+        if name in folder.ledgers and head not in folder.ledgers[name]
+    ]
 
 
 def _of_sites(folder: Folder, past: Mapping[str, Any], own: bool) -> list[str]:
@@ -295,6 +340,7 @@ def card(folder: Folder, past: Mapping[str, Any]) -> dict[str, list[str]]:
     if not study:
         return {}
     model, training, test = study["model"], study["training"], study["test"]
+    algorithm = training["algorithm"]
     stated = ", ".join(
         f"{key} {_plain(value)}"
         for key, value in training.items()
@@ -323,7 +369,7 @@ def card(folder: Folder, past: Mapping[str, Any]) -> dict[str, list[str]]:
             held,
         ],
         "Training": [
-            f"{MODELS.get(model['type'], model['type'])}, {ALGORITHMS[training['algorithm']]}: {stated}."
+            f"{MODELS.get(model['type'], model['type'])}, {ALGORITHMS.get(algorithm, algorithm)}: {stated}."
         ],
         "Metrics": figures or ["None: see the warnings."],
         "Limits": [

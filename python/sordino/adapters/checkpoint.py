@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from sordino.adapters.named import Arrays, Floats, PackedArray, pack_array, unpack_array
-from sordino.adapters.session import read, save
+from sordino.adapters.state_file import read_state, write_state
 from sordino.errors import StateError
 
 Held: TypeAlias = list[Floats] | dict[str, Floats] | None
@@ -46,7 +46,7 @@ def keep(directory: Path, rounds: int, arrays: Arrays, held: Mapping[str, Held] 
     """
     packed = {name: pack_array(name, array) for name, array in arrays.items()}
     kept = _Kept(rounds, packed, {name: _pack(name, value) for name, value in held.items()})
-    save(_path(directory), msgspec.msgpack.encode(kept))
+    write_state(_path(directory), kept)
 
 
 def resume(directory: Path | None, initial: Arrays) -> Checkpoint:
@@ -56,7 +56,7 @@ def resume(directory: Path | None, initial: Arrays) -> Checkpoint:
     """
     if directory is None or not (path := _path(directory)).exists():
         return Checkpoint(0, dict(initial), {})
-    kept = read(path, _Kept)
+    kept = read_state(path, _Kept)
     try:
         arrays = {name: unpack_array(array) for name, array in kept.arrays.items()}
         held = {name: _unpack(value) for name, value in kept.held.items()}

@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias
 
 import msgspec
 
+from sordino.adapters.state_file import read_state, write_state
 from sordino.aggregation.base import Aggregate
 from sordino.aggregation.ends import read_total
 from sordino.errors import InvalidArgument, PeerError, RoundAborted, StateError
-from sordino.files.durable import write_durably
 from sordino.privacy.accountant import Guarantee
 from sordino.privacy.cost import cost
 from sordino.privacy.events import Release
@@ -30,9 +30,6 @@ from sordino.protocol.exchange import finish_round, set_up
 from sordino.protocol.journal import Reply
 from sordino.protocol.keys import Roster
 from sordino.protocol.policy import Policy
-from sordino.protocol.state import open_state, seal_state
-
-STATE_VERSION = 1
 
 _CLOSE_SECONDS = 15.0
 _POLL_SECONDS = 0.1
@@ -40,8 +37,6 @@ _TOLD = 4
 """How many refusals are repeated where set-up failed."""
 
 _log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 Node: TypeAlias = int | str
 """What an engine calls one of its clients."""
@@ -323,13 +318,12 @@ class Session:
         if self._path is None or self._coordinator is None:
             return
         asked = [(kind, size, times) for (kind, size), times in self._asked.items()]
-        saved = msgspec.msgpack.encode(_Saved(self._coordinator.save(), self._nodes, asked))
-        save(self._path, saved)
+        write_state(self._path, _Saved(self._coordinator.save(), self._nodes, asked))
 
     def _load(self) -> None:
         if self._path is None or not self._path.exists():
             return
-        saved = read(self._path, _Saved)
+        saved = read_state(self._path, _Saved)
         coordinator = Coordinator.load(self._roster, saved.coordinator)
         self._asked.update({(kind, size): times for kind, size, times in saved.asked})
         if coordinator.policy != self._policy:
@@ -347,23 +341,6 @@ def _turns(requests: Sequence[Request]) -> list[list[int]]:
         turns[asked[request.site]].append(place)
         asked[request.site] += 1
     return turns
-
-
-def save(path: Path, data: bytes) -> None:
-    """Write a state; `StateError`, naming the file, where it cannot be written."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_durably(path, seal_state(STATE_VERSION, data))
-    except OSError as error:
-        raise StateError(f"{path} cannot be written: {error.strerror}") from None
-
-
-def read(path: Path, kind: type[T]) -> T:
-    """Read what `save` wrote; `StateError`, naming the file, for anything else."""
-    try:
-        return msgspec.msgpack.decode(open_state(STATE_VERSION, path.read_bytes()), type=kind)
-    except (OSError, msgspec.MsgspecError, StateError) as error:
-        raise StateError(f"{path}: {error}") from None
 
 
 def _nobody(_: Request) -> None:

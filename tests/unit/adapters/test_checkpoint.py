@@ -6,12 +6,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 
 from sordino.adapters.checkpoint import keep, resume
-from sordino.adapters.session import save
+from sordino.adapters.state_file import write_state
 from sordino.errors import InvalidArgument, StateError
 
 MODEL = {"weights": np.arange(6.0).reshape(2, 3), "bias": np.array(1.5, np.float32)}
@@ -51,6 +50,6 @@ def test_arrays_that_are_not_floats_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("array", [("|O", [1], b"x"), ("<f4", [3], b"1234")])
 def test_what_is_no_array_is_refused_and_the_file_named(tmp_path: Path, array: object) -> None:
     kept = {"rounds": 1, "arrays": {"weights": array}, "held": {}}
-    save(tmp_path / "model.state", msgspec.msgpack.encode(kept))
+    write_state(tmp_path / "model.state", kept)
     with pytest.raises(StateError, match=r"model\.state: "):
         resume(tmp_path, MODEL)

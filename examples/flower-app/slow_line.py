@@ -12,7 +12,8 @@ class SlowLine:
     """Forwards connections to `port`, each byte `delay` seconds late, and cuts each after `life` seconds."""
 
     def __init__(self, port: int, *, delay: float = 0.2, life: float = 60.0) -> None:
-        self._target, self._delay, self._life = port, delay, life
+        self.delay = delay
+        self._target, self._life = port, life
         self.port = self.cuts = 0
         self._loop, ready = asyncio.new_event_loop(), threading.Event()
         self._thread = threading.Thread(target=self._serve, args=(ready,), daemon=True)
@@ -36,7 +37,11 @@ class SlowLine:
         self._loop.close()
 
     async def _connect(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        far, on = await asyncio.open_connection("127.0.0.1", self._target)
+        try:
+            far, on = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:  # nobody listens there yet
+            back.transport.abort()
+            return
         forwarding = asyncio.gather(self._forward(near, on), self._forward(far, back))
         try:
             await asyncio.wait_for(forwarding, self._life)
@@ -48,7 +53,7 @@ class SlowLine:
 
     async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(2**16):
-            await asyncio.sleep(self._delay)
+            await asyncio.sleep(self.delay)
             sink.write(data)
             await sink.drain()
         sink.write_eof() if sink.can_write_eof() else None

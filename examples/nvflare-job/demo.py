@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Five hospitals on this machine in NVFlare's PocEnv: a server and clients as processes, one of them killed.
+"""Five hospitals on this machine in NVFlare's PocEnv: a server and clients as processes.
 
-Everything is in a temporary folder and on 127.0.0.1; nothing is downloaded.
+One is killed, and one reaches the server over a line that is slow and cut all the time. Everything is in a
+temporary folder and on 127.0.0.1; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,9 @@ import numpy as np
 import psutil
 from train import loss, trained
 
+sys.path.append(str(Path(__file__).parents[1] / "flower-app"))
+from slow_line import SlowLine
+
 from sordino.adapters.nvflare import plan_question
 from sordino.aggregation.base import Contribution
 from sordino.aggregation.plain import PlainAggregator
@@ -30,6 +35,13 @@ from sordino.protocol.policy import Policy, plan_policy
 
 HERE = Path(__file__).parent
 NAMES = ("aachen", "bergen", "coimbra", "delft", "essen")
+KILLED, FAR = "bergen", "delft"
+PORT = 8002
+"""Where NVFlare's PocEnv has its server."""
+
+CUT = 15.0
+"""Seconds after which a connection of the far hospital is cut."""
+
 ROUNDS = 3
 SECONDS = 240.0
 """What takes longer has failed."""
@@ -68,11 +80,12 @@ def make_hospitals(folder: Path, rows: Mapping[str, Rows]) -> None:
             f'dataset = "scans"\n[floor]\nacross_rounds = ["accept"]\n'
         )
     (folder / "roster.toml").write_text("\n".join(entries))
-    (folder / "bergen" / "slow").touch()
+    (folder / KILLED / "slow").touch()
 
 
 def run(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
-    """Have a process submit the job, kill bergen's client while it trains for the second round, and wait."""
+    """Have a process submit the job, kill a client while it trains for the second round, and wait."""
+    line = SlowLine(PORT, life=CUT)
     environment = {
         **os.environ,
         "HOME": str(folder),
@@ -83,34 +96,45 @@ def run(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
     }
     started = time.monotonic()
     with (folder / "submit.log").open("wb") as log:
-        command = [sys.executable, __file__, str(folder / "poc"), str(folder / "roster.toml")]
+        command = [sys.executable, __file__, str(folder / "poc"), str(folder / "roster.toml"), str(line.port)]
         subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
-        wait_for((folder / "bergen" / "training").exists, "bergen to train")
-        for process in processes(folder / "poc", "/bergen"):
+        wait_for((folder / KILLED / "training").exists, f"{KILLED} to train")
+        for process in processes(folder / "poc", f"/{KILLED}"):
             process.send_signal(signal.SIGKILL)
-        print("bergen was killed")
+        print(f"{KILLED} was killed")
         # NVFlare itself calls the job finished when it has missed the killed client long enough.
         wait_for(lambda: list((folder / "poc").rglob("rounds.json")), "the end of the job")
     except SystemExit:
         print((folder / "submit.log").read_text()[-6000:])
         raise
+    print(f"{FAR}'s line was {line.delay:g} s late each way, and cut {line.cuts} times")
     print(f"the job is done {time.monotonic() - started:.0f} s after its processes were started")
     (report,) = (folder / "poc").rglob("rounds.json")
     with np.load(report.with_name("model.npz")) as file:
         return json.loads(report.read_text()), dict(file)
 
 
-def submit(roster: Path) -> None:
-    """Start NVFlare's server and clients, and submit the job."""
-    from nvflare.recipe.poc_env import PocEnv
+def submit(workspace: Path, roster: Path, line: int) -> None:
+    """Start NVFlare's server and clients, one of them over the line at this port, and submit the job."""
+    from nvflare.recipe import poc_env
 
     from sordino.adapters.nvflare import SecureFedAvgRecipe
 
-    class AllThere(PocEnv):
+    start = poc_env._start_poc
+
+    def start_over_line(**options) -> None:
+        (kit,) = workspace.glob(f"*/prod_*/{FAR}/startup/fed_client.json")
+        kit.write_text(kit.read_text().replace(f":{PORT}", f":{line}"))
+        start(**options)
+
+    poc_env._start_poc = start_over_line
+
+    class AllThere(poc_env.PocEnv):
         """Submits the job when all clients have connected: NVFlare starts it when enough of them have."""
 
         def _get_session_manager(self):
+            wait_for(listens, "the server")
             session = super()._get_session_manager()._get_session()
             wait_for(lambda: len(session.get_connected_client_list()) == len(NAMES), "all clients")
             session.close()
@@ -128,14 +152,15 @@ def submit(roster: Path) -> None:
 
 
 def check(rows: Mapping[str, Rows], report: dict, model: Mapping[str, np.ndarray]) -> None:
-    """The model is that of plain sums over the survivors, and bergen is in none after it was killed."""
+    """The model is that of plain sums over the survivors, and who was killed is in none after that."""
     for done in report["rounds"]:
         print(
             f"round {done['number']}: {len(done['survivors'])} in the sum, without {done['dropped']}, "
             f"{done['exchanges']} exchanges, {done['seconds']:.1f} s"
         )
     survivors = [done["survivors"] for done in report["rounds"] if not done["lost"]]
-    assert ["bergen" in names for names in survivors] == [True, False, False], survivors
+    assert [KILLED in names for names in survivors] == [True, False, False], survivors
+    assert all(FAR in names for names in survivors), survivors
     expected = plain_model(rows, survivors)
     for name, value in expected.items():
         np.testing.assert_array_equal(model[name], value)
@@ -201,6 +226,12 @@ def processes(workspace: Path, part: str = "") -> list[psutil.Process]:
     return found
 
 
+def listens() -> bool:
+    """Whether the server takes connections."""
+    with socket.socket() as line:
+        return line.connect_ex(("127.0.0.1", PORT)) == 0
+
+
 def wait_for(ready: Callable[[], object], what: str) -> None:
     """Look four times a second; `SystemExit` if it takes too long."""
     until = time.monotonic() + SECONDS
@@ -212,6 +243,6 @@ def wait_for(ready: Callable[[], object], what: str) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        submit(Path(sys.argv[2]))
+        submit(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
     else:
         main()

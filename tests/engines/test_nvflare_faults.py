@@ -78,6 +78,14 @@ def test_a_site_that_comes_as_two_clients_takes_part_as_one(tmp_path, caplog):
     assert uploads(tmp_path / "copy", "bergen") == []
 
 
+def test_two_clients_that_share_one_session_leave_their_site_out(tmp_path):
+    settings = site_files(tmp_path)
+    run = Run(tmp_path, settings | {"gent": settings["bergen"]})
+    run.start(controller_of(tmp_path, one_question()))
+    assert run.survivors() == ["acdef"]
+    assert uploads(tmp_path, "bergen") == []
+
+
 def test_a_client_that_joins_late_waits_for_the_next_session(tmp_path):
     there = dict.fromkeys(NAMES[:-1])
 

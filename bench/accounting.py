@@ -10,14 +10,13 @@ at the same noise, or more noise at the same guarantee, ends the bench with an e
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 from collections.abc import Callable
 from time import thread_time
 
 import dp_accounting
 from dp_accounting import rdp
+from harness import Figures, in_turn, main, ratio
 
 from sordino.privacy import rdp as curves
 from sordino.privacy import sampled
@@ -70,24 +69,19 @@ def peers_noise(epsilon: float, q: float, steps: int) -> float:
     )
 
 
-def timed(ours: Callable[[], float], peers: Callable[[], float], repeats: int) -> dict[str, float]:
-    """Medians over `repeats` turns, and what the two found."""
-    found, spent = [ours(), peers()], [[], []]
-    for _ in range(repeats):
-        for place, run in enumerate((ours, peers)):
-            start = thread_time()
-            found[place] = run()
-            spent[place].append(thread_time() - start)
+def timed(ours: Callable[[], float], peers: Callable[[], float], repeats: int) -> Figures:
+    """What the two found, and medians over `repeats` turns."""
+    seconds = in_turn({"ours": ours, "dp_accounting": peers}, repeats)
     return {
-        "ours": found[0],
-        "dp_accounting": found[1],
-        "ours_ms": 1e3 * statistics.median(spent[0]),
-        "dp_accounting_ms": 1e3 * statistics.median(spent[1]),
-        "ratio": statistics.median(b / a for a, b in zip(*spent, strict=True)),
+        "ours": ours(),
+        "dp_accounting": peers(),
+        "ours_ms": 1e3 * statistics.median(seconds["ours"]),
+        "dp_accounting_ms": 1e3 * statistics.median(seconds["dp_accounting"]),
+        "ratio": ratio(seconds["dp_accounting"], seconds["ours"]),
     }
 
 
-def measure(sigma: float, q: float, steps: int, repeats: int) -> dict[str, dict[str, float]]:
+def measure_case(sigma: float, q: float, steps: int, repeats: int) -> Figures:
     epsilon = timed(lambda: our_epsilon(sigma, q, steps), lambda: peers_epsilon(sigma, q, steps), repeats)
     target = epsilon["dp_accounting"]
     noise = timed(
@@ -98,7 +92,7 @@ def measure(sigma: float, q: float, steps: int, repeats: int) -> dict[str, dict[
     return {"epsilon": epsilon, "calibration": noise}
 
 
-def history() -> dict[str, float]:
+def history() -> Figures:
     """An epsilon after each of 10^4 rounds, against as many single ones from scratch."""
     sigma, q, rounds = 1.1, 0.01, 10_000
     forget()
@@ -112,32 +106,26 @@ def history() -> dict[str, float]:
     return {"rounds": rounds, "ms": 1e3 * seconds, "worst_relative_difference": worst}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    parser.add_argument(
-        "--repeats", type=int, default=20, help="turns for an epsilon; a quarter for calibrations"
-    )
-    options = parser.parse_args()
-    cases = {name: measure(*case, options.repeats) for name, case in CASES.items()}
-    results = {
+def measure(repeats: int) -> Figures:
+    cases = {name: measure_case(*case, repeats) for name, case in CASES.items()}
+    return {
         "delta": DELTA,
         "cases": cases,
         "ratio_epsilon": min(case["epsilon"]["ratio"] for case in cases.values()),
         "ratio_calibration": min(case["calibration"]["ratio"] for case in cases.values()),
         "history": history(),
     }
-    if options.json:
-        print(json.dumps(results))
-        return
+
+
+def tell(found: Figures) -> None:
     print(f"{'':24}{'':12}{'ours':>12}{'peer':>12}{'ours ms':>10}{'peer ms':>10}{'ratio':>8}")
-    for name, case in cases.items():
+    for name, case in found["cases"].items():
         for what, row in case.items():
             print(
                 f"{name:24}{what:12}{row['ours']:12.6f}{row['dp_accounting']:12.6f}"
                 f"{row['ours_ms']:10.2f}{row['dp_accounting_ms']:10.1f}{row['ratio']:8.1f}"
             )
-    past = results["history"]
+    past = found["history"]
     print(
         f"an epsilon after each of {past['rounds']:,} rounds: {past['ms']:.0f} ms, within "
         f"{past['worst_relative_difference']:.1e} of those from scratch"
@@ -145,4 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure, tell, repeats=(20, "turns for an epsilon; a quarter for calibrations"))

@@ -10,14 +10,12 @@ takes. Then a round in which one site is lost before its upload and one after it
 
 from __future__ import annotations
 
-import argparse
-import json
 import warnings
 from collections.abc import Callable
-from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
+from harness import Clock, Figures, main
 
 from sordino.aggregation.base import Aggregator, Contribution
 from sordino.aggregation.ckks.aggregator import CkksAggregator
@@ -55,7 +53,7 @@ def ways() -> dict[str, Aggregator]:
     }
 
 
-def measure(repeats: int) -> dict[str, Any]:
+def measure(repeats: int) -> Figures:
     generator = np.random.default_rng(1)
     values = {name: generator.normal(size=LENGTH).clip(-4, 4).astype(np.float32) for name in SITES}
 
@@ -63,7 +61,7 @@ def measure(repeats: int) -> dict[str, Any]:
         return lambda _: Contribution({"vector": values[name]}, weight=10)
 
     contributors = {name: given(name) for name in SITES}
-    found: dict[str, Any] = {
+    found: Figures = {
         name: {"seconds": float("inf"), "processor": float("inf"), "seconds_with_losses": float("inf")}
         for name in EXCHANGES
     }
@@ -72,16 +70,17 @@ def measure(repeats: int) -> dict[str, Any]:
     for _ in range(repeats):
         for name, aggregator in aggregators.items():
             row = found[name]
-            started, worked = perf_counter(), process_time()
-            total = aggregator.aggregate("sum", b"", contributors)
-            row["seconds"] = min(row["seconds"], perf_counter() - started)
-            row["processor"] = min(row["processor"], process_time() - worked)
+            whole, lossy = Clock(), Clock()
+            with whole:
+                total = aggregator.aggregate("sum", b"", contributors)
             sums[name] = total.integers
             row["sent"] = max(traffic.sent for traffic in total.traffic.values())
             row["received"] = max(traffic.received for traffic in total.traffic.values())
-            started = perf_counter()
-            aggregator.aggregate("sum", b"", contributors, lose=LOST)
-            row["seconds_with_losses"] = min(row["seconds_with_losses"], perf_counter() - started)
+            with lossy:
+                aggregator.aggregate("sum", b"", contributors, lose=LOST)
+            row["seconds"] = min(row["seconds"], whole.wall)
+            row["processor"] = min(row["processor"], whole.processor)
+            row["seconds_with_losses"] = min(row["seconds_with_losses"], lossy.wall)
     for name, aggregator in aggregators.items():
         aggregator.close()
         if not np.array_equal(sums[name], sums["plain"]):
@@ -90,15 +89,7 @@ def measure(repeats: int) -> dict[str, Any]:
     return {"length": LENGTH, "sites": len(SITES), "ways": found}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    found = measure(options.repeats)
-    if options.json:
-        print(json.dumps(found))
-        return
+def tell(found: Figures) -> None:
     print(f"{found['sites']} sites x {found['length']:,} float32, a round of all sites together; equal sums")
     heads = {
         "seconds": 9,
@@ -117,4 +108,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure, tell, repeats=(5, "turns"))

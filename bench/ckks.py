@@ -14,8 +14,6 @@ bench/round.py has.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 from collections.abc import Callable
 from time import process_time
@@ -23,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import tenseal
+from harness import Figures, in_turn, main
 
 from sordino import _core
 from sordino.aggregation.base import Contribution
@@ -100,7 +99,7 @@ def masked(values: np.ndarray, policy: Any) -> tuple[dict[str, Callable[[], Any]
     return {"upload": upload, "add": add, "open": lambda: None}, lambda: len(held["upload"])
 
 
-def measure(repeats: int) -> dict[str, Any]:
+def measure(repeats: int) -> Figures:
     values = np.random.default_rng(1).normal(size=LENGTH).clip(-4, 4).astype(np.float32)
     block = Block("vector", LENGTH, 4.0, 16)
     policy = plan_policy(
@@ -111,14 +110,11 @@ def measure(repeats: int) -> dict[str, Any]:
         rounds=1_000,
     )
     ways = {"ckks": ckks(values, policy), "nvflare": nvflare(values), "masked": masked(values, policy)}
-    found: dict[str, Any] = {name: {step: float("inf") for step in STEPS} for name in ways}
-    for _ in range(repeats):
-        for step in STEPS:
-            for name, (steps, _size) in ways.items():
-                started = process_time()
-                steps[step]()
-                nanoseconds = (process_time() - started) / LENGTH * 1e9
-                found[name][step] = min(found[name][step], nanoseconds)
+    runs = {(name, step): ways[name][0][step] for step in STEPS for name in ways}
+    seconds = in_turn(runs, repeats, clock=process_time)
+    found: Figures = {
+        name: {step: min(seconds[name, step]) / LENGTH * 1e9 for step in STEPS} for name in ways
+    }
     for name, (_steps, size) in ways.items():
         found[name]["bytes"] = size() / LENGTH
     return {
@@ -130,15 +126,7 @@ def measure(repeats: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    found = measure(options.repeats)
-    if options.json:
-        print(json.dumps(found))
-        return
+def tell(found: Figures) -> None:
     print(f"{found['length']:,} float32, lanes of {found['lane_bits']} bits; {found['parameters']}")
     print(f"{'a parameter':12}" + "".join(f"{step + ', ns':>14}" for step in STEPS) + f"{'bytes':>12}")
     for name, row in found["nanoseconds_and_bytes_a_parameter"].items():
@@ -148,4 +136,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure, tell, repeats=(5, "turns"))

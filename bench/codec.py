@@ -16,15 +16,12 @@ of neighbouring runs, so that a clock which slows down slows both.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
-from collections.abc import Callable
-from time import thread_time
 from typing import Any
 
 import numpy as np
+from harness import Figures, in_turn, main, print_figures, ratio
 
 from sordino import _core
 
@@ -66,23 +63,7 @@ def limit_of(columns: int) -> int:
     return int((BOUND * ROW_SCALE + np.sqrt(columns)) ** 2)
 
 
-def in_turn(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        run()  # pages, caches and clocks warm
-    for _ in range(repeats):
-        for name, run in runs.items():
-            start = thread_time()
-            run()
-            seconds[name].append(thread_time() - start)
-    return seconds
-
-
-def ratio(theirs: list[float], ours: list[float]) -> float:
-    return statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
-
-
-def measure_encode_pack(count: int, real: Any, bits: int, repeats: int) -> dict[str, float]:
+def measure_encode_pack(count: int, real: Any, bits: int, repeats: int) -> Figures:
     values = np.random.default_rng(count).uniform(-1, 1, count).astype(real)
     out = np.zeros(_core.packed_size(count, bits), np.uint8)
     one, other = np.ones(count, real), np.ones(count, real)
@@ -109,7 +90,7 @@ def measure_encode_pack(count: int, real: Any, bits: int, repeats: int) -> dict[
     }
 
 
-def measure_clip(columns: int, rows: int, real: Any, repeats: int) -> dict[str, float]:
+def measure_clip(columns: int, rows: int, real: Any, repeats: int) -> Figures:
     matrix = np.random.default_rng(columns).normal(0, 1.2 / np.sqrt(columns), (rows, columns)).astype(real)
     lanes, plain = np.zeros(columns, np.uint32), np.zeros(columns, np.uint32)
     arguments: dict[str, Any] = {"bound": BOUND, "scale": ROW_SCALE, "limit": limit_of(columns), "threads": 1}
@@ -135,7 +116,7 @@ def measure_clip(columns: int, rows: int, real: Any, repeats: int) -> dict[str, 
     }
 
 
-def measure_unpack(count: int, bits: int, repeats: int) -> dict[str, float]:
+def measure_unpack(count: int, bits: int, repeats: int) -> Figures:
     lanes = np.random.default_rng(count).integers(0, 2**bits, count, np.uint32)
     data = _core.pack(lanes, bits=bits)
     one, other = np.ones(count, np.uint32), np.ones(count, np.uint32)
@@ -153,35 +134,28 @@ def measure_unpack(count: int, bits: int, repeats: int) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    parser.add_argument(
-        "--repeats", type=int, default=5, help="runs beside NumPy; ten times as many beside a += b"
-    )
-    options = parser.parse_args()
-    results: dict[str, dict[str, float]] = {}
+def measure(repeats: int) -> Figures:
+    found: Figures = {"repeats": repeats}
     for count in SIZES:
         for real in (np.float32, np.float64):
             for bits in BITS:
                 name = f"encode_pack {real.__name__} {count} {bits}"
-                results[name] = measure_encode_pack(count, real, bits, options.repeats)
+                found[name] = measure_encode_pack(count, real, bits, repeats)
     for columns, rows in ROWS.items():
         name = f"clip_accumulate float32 {rows}x{columns}"
-        results[name] = measure_clip(columns, rows, np.float32, options.repeats)
+        found[name] = measure_clip(columns, rows, np.float32, repeats)
     for count in SIZES:
         for bits in BITS:
-            results[f"unpack_add {count} {bits}"] = measure_unpack(count, bits, options.repeats)
-    if options.json:
-        about = {"backend": _core.backend(), "repeats": options.repeats}
-        print(json.dumps(about | results))
-        return
+            found[f"unpack_add {count} {bits}"] = measure_unpack(count, bits, repeats)
+    return found
+
+
+def tell(found: Figures) -> None:
     print(f"{_core.backend()}, one thread, medians; names end in values and bits a lane")
-    for name, values in results.items():
-        print(f"\n{name}")
-        for key, value in values.items():
-            print(f"  {key:24}{value:8.3f}")
+    for name, values in found.items():
+        if isinstance(values, dict):
+            print_figures(name, values)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure, tell, repeats=(5, "turns beside NumPy; ten times as many beside a += b"))

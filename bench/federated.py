@@ -15,10 +15,8 @@ overhead    A round of masked over plain sums at 10^5 parameters and ten sites, 
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gzip
-import json
 import os
 import statistics
 import warnings
@@ -29,7 +27,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from round import Clock
+from harness import Clock, Figures, main, ratio
 from threadpoolctl import threadpool_limits
 
 from sordino.aggregation.base import Contribution
@@ -49,7 +47,6 @@ ROUNDS, STEPS = 400, 10
 WITHIN = 1e-3
 TEN = tuple(f"site{place}" for place in range(10))
 
-Figures = dict[str, Any]
 Sites = dict[str, Site]
 
 
@@ -229,12 +226,13 @@ def measure_overhead(repeats: int) -> Figures:
             pairs = [
                 [round_of(which, averaging(epochs), given) for which in sums] for _ in range(repeats + 1)
             ][1:]
+            plain, masked = zip(*pairs, strict=True)
             found[title] = {
-                "plain_seconds": statistics.median(plain.wall for plain, _ in pairs),
-                "masked_seconds": statistics.median(masked.wall for _, masked in pairs),
-                "ratio": statistics.median(masked.wall / plain.wall for plain, masked in pairs),
-                "ratio_processor": statistics.median(
-                    masked.processor / plain.processor for plain, masked in pairs
+                "plain_seconds": statistics.median(clock.wall for clock in plain),
+                "masked_seconds": statistics.median(clock.wall for clock in masked),
+                "ratio": ratio([clock.wall for clock in masked], [clock.wall for clock in plain]),
+                "ratio_processor": ratio(
+                    [clock.processor for clock in masked], [clock.processor for clock in plain]
                 ),
             }
     return found
@@ -250,25 +248,21 @@ def print_rows(title: str, rows: Mapping[str, Any]) -> None:
         print(f"  {name:20}" + "  ".join(f"{cell:>24}" for cell in cells))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
-    parser.add_argument("--repeats", type=int, default=9, help="pairs of rounds for the overhead")
-    options = parser.parse_args()
-    found: Figures = {
+def measure(repeats: int) -> Figures:
+    hospitals = keek2020()
+    return {
         "breast_cancer_by_size": measure_split(breast_cancer(by_label=False), 0.01),
         "breast_cancer_by_label": measure_split(breast_cancer(by_label=True), 0.01),
+        "keek2020": None if hospitals is None else measure_split(hospitals, 10.0),
+        "overhead": measure_overhead(repeats),
     }
-    hospitals = keek2020()
-    found["keek2020"] = None if hospitals is None else measure_split(hospitals, 10.0)
-    found["overhead"] = measure_overhead(options.repeats)
-    if options.json:
-        print(json.dumps(found))
-        return
+
+
+def tell(found: Figures) -> None:
     for title, rows in found.items():
         if rows is not None:
             print_rows(title, rows)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure, tell, repeats=(9, "pairs of rounds for the overhead"))

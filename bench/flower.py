@@ -16,8 +16,6 @@ Processor time of the server and all sites together, the exchanges, and the byte
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import os
 import statistics
@@ -44,6 +42,7 @@ from flwr.server.strategy import FedAvg as OlderFedAvg
 from flwr.server.workflow import SecAggPlusWorkflow
 from flwr.server.workflow.constant import MAIN_CONFIGS_RECORD, MAIN_PARAMS_RECORD, Key
 from flwr.serverapp.strategy import FedAvg
+from harness import Figures, main
 from studies import NAMES, site_files
 
 from sordino.adapters.flower import SecureStrategy, plan_question, secure_mod
@@ -51,8 +50,6 @@ from sordino.protocol.policy import Policy, plan_policy
 
 STEP = np.float32(0.5)
 MODEL = np.random.default_rng(1).uniform(-1, 1, 10**5).astype(np.float32)
-
-Figures = dict[str, float]
 
 
 def stepping(mods: list[Any]) -> ClientApp:
@@ -151,31 +148,30 @@ def check(model: Any, rounds: int) -> None:
         raise SystemExit("the sum is wrong")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    parser.add_argument("--rounds", type=int, default=12)
-    options = parser.parse_args()
+def measure(rounds: int) -> Figures:
     logging.getLogger("flwr").setLevel(logging.ERROR)
     malicious, semi_honest = policy_of(consistency=True), policy_of(consistency=False)
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
-        found = {
-            "fedavg": measure_newer(folder / "fedavg", options.rounds, None),
-            "malicious": measure_newer(folder / "malicious", options.rounds, malicious),
-            "semi_honest": measure_newer(folder / "semi_honest", options.rounds, semi_honest),
-            "secaggplus": measure_secaggplus(folder / "secaggplus", options.rounds, malicious),
+        return {
+            "bits": malicious.bits,
+            "threshold": malicious.threshold,
+            "fedavg": measure_newer(folder / "fedavg", rounds, None),
+            "malicious": measure_newer(folder / "malicious", rounds, malicious),
+            "semi_honest": measure_newer(folder / "semi_honest", rounds, semi_honest),
+            "secaggplus": measure_secaggplus(folder / "secaggplus", rounds, malicious),
         }
-    if options.json:
-        print(json.dumps({"bits": malicious.bits, "threshold": malicious.threshold, **found}))
-        return
-    print(f"{len(NAMES)} sites, {MODEL.size:,} float32, {malicious.bits} bits a lane, each a round, medians")
+
+
+def tell(found: Figures) -> None:
+    print(f"{len(NAMES)} sites, {MODEL.size:,} float32, {found['bits']} bits a lane, each a round, medians")
     for name, row in found.items():
-        print(
-            f"  {name:12}{row['processor_seconds']:8.3f} s {row['exchanges']:4.0f} exchanges "
-            f"{row['relayed_bytes'] / 1e6:8.2f} MB"
-        )
+        if isinstance(row, dict):
+            print(
+                f"  {name:12}{row['processor_seconds']:8.3f} s {row['exchanges']:4.0f} exchanges "
+                f"{row['relayed_bytes'] / 1e6:8.2f} MB"
+            )
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure, tell, rounds=(12, "rounds of each"))

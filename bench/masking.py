@@ -18,11 +18,8 @@ time, since who follows a peer that fills the caches or lets wide registers slee
 
 from __future__ import annotations
 
-import argparse
 import ctypes
-import json
 import os
-import random
 import shlex
 import statistics
 import subprocess
@@ -33,6 +30,7 @@ from time import thread_time
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from harness import Figures, in_turn, main, print_figures, ratio
 
 from sordino import _core
 
@@ -125,27 +123,12 @@ def check(count: int) -> None:
             raise SystemExit("Flower's lanes are not masked mod 2^32")
 
 
-def measure(count: int, repeats: int, ceiling: Callable[[int], int] | None) -> dict[str, float | None]:
-    seconds: dict[str, list[float]] = {}
-    runs = contestants(count, ceiling)
-    for run in runs.values():
-        run()  # pages, caches and clocks warm
-    turn = list(runs.items())
-    for _ in range(repeats * SIZES[-1] // count):
-        random.shuffle(turn)
-        for name, run in turn:
-            start = thread_time()
-            run()
-            seconds.setdefault(name, []).append(thread_time() - start)
+def measure_masks(count: int, repeats: int, ceiling: Callable[[int], int] | None) -> Figures:
+    seconds = in_turn(contestants(count, ceiling), repeats * SIZES[-1] // count, shuffled=True)
     work = count * NEIGHBOURS / 1e9
 
     def rate(name: str) -> float | None:
         return work / statistics.median(seconds[name]) if name in seconds else None
-
-    def ratio(name: str) -> float | None:  # their time over ours
-        if name not in seconds:
-            return None
-        return statistics.median(b / a for a, b in zip(seconds["ours"], seconds[name], strict=True))
 
     added = rate("add")
     return {
@@ -155,13 +138,13 @@ def measure(count: int, repeats: int, ceiling: Callable[[int], int] | None) -> d
         "add_gb_s": added and added * 3 * np.dtype(np.uint32).itemsize,  # two lanes read, one written
         "openssl_numpy_gelem_s": rate("openssl_numpy"),
         "flower_gelem_s": rate("flower"),
-        "ratio_ceiling": ratio("ceiling"),
-        "ratio_flower": ratio("flower"),
-        "ratio_openssl_numpy": ratio("openssl_numpy"),
+        "ratio_ceiling": ratio(seconds.get("ceiling"), seconds["ours"]),
+        "ratio_flower": ratio(seconds.get("flower"), seconds["ours"]),
+        "ratio_openssl_numpy": ratio(seconds["openssl_numpy"], seconds["ours"]),
     }
 
 
-def measure_ckks(count: int, repeats: int) -> dict[str, float] | None:
+def measure_ckks(count: int, repeats: int) -> Figures | None:
     """Return what a lane costs in ciphertexts, in nanoseconds and bytes, and ours with all its masks."""
     if tenseal is None:
         return None
@@ -191,45 +174,33 @@ def measure_ckks(count: int, repeats: int) -> dict[str, float] | None:
             raise SystemExit("TenSEAL's sum is wrong")
         for taken, start, end in zip(steps.values(), instants, instants[1:], strict=False):
             taken.append(end - start)
-    everything = zip(*(steps[step] for step in ("encrypt", "add", "decrypt")), strict=True)
-    found = {f"{step}_ns_lane": statistics.median(taken) / count * 1e9 for step, taken in steps.items()}
+    everything = [sum(one) for one in zip(steps["encrypt"], steps["add"], steps["decrypt"], strict=True)]
+    found: Figures = {
+        f"{step}_ns_lane": statistics.median(taken) / count * 1e9 for step, taken in steps.items()
+    }
     found["bytes_lane"] = sum(len(part.serialize()) for part in encrypted) / count
-    found["ratio_ours"] = statistics.median(
-        sum(b) / a for a, b in zip(steps["ours"], everything, strict=True)
-    )
+    found["ratio_ours"] = ratio(everything, steps["ours"])
     return found
 
 
-def print_table(title: str, values: dict[str, float | None]) -> None:
-    print(f"\n{title}")
-    for name, value in values.items():
-        print(f"  {name:24}" + ("absent" if value is None else f"{value:8.3f}"))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    parser.add_argument(
-        "--repeats", type=int, default=5, help="runs at 10^7 lanes; ten times as many at 10^6"
-    )
-    options = parser.parse_args()
+def measure(repeats: int) -> Figures:
     check(10_001)
     with tempfile.TemporaryDirectory() as directory:
         ceiling = load_ceiling(directory)
-        results = {count: measure(count, options.repeats, ceiling) for count in SIZES}
-    ckks = measure_ckks(SIZES[0], options.repeats)
-    if options.json:
-        about = {"backend": _core.backend(), "neighbours": NEIGHBOURS, "repeats": options.repeats}
-        print(json.dumps(about | {str(count): values for count, values in results.items()} | {"ckks": ckks}))
-        return
-    print(f"{_core.backend()}, {NEIGHBOURS} neighbours, one thread, medians")
-    for count, values in results.items():
-        print_table(f"{count:,} lanes", values)
-    if ckks is not None:
-        print_table(f"TenSEAL, one sum without masks, {SIZES[0]:,} lanes; ours with all its masks", ckks)
-    else:
-        print("\nTenSEAL: absent")
+        masks = {str(count): measure_masks(count, repeats, ceiling) for count in SIZES}
+    return {"neighbours": NEIGHBOURS, "repeats": repeats, **masks, "ckks": measure_ckks(SIZES[0], repeats)}
+
+
+def tell(found: Figures) -> None:
+    print(
+        f"{_core.backend()}, {NEIGHBOURS} neighbours, one thread, medians; 10^9 lanes x neighbours a second"
+    )
+    for count in SIZES:
+        print_figures(f"{count:,} lanes", found[str(count)])
+    if found["ckks"] is not None:
+        title = f"TenSEAL, one sum without masks, {SIZES[0]:,} lanes; ours with all its masks"
+        print_figures(title, found["ckks"])
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure, tell, repeats=(5, "turns at 10^7 lanes; ten times as many at 10^6"))

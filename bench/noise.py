@@ -14,15 +14,12 @@ order that is drawn anew each turn. OpenDP has fewer lanes a run, since it is sl
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import random
 import statistics
 from collections.abc import Callable
-from time import thread_time
 
 import numpy as np
+from harness import Figures, in_turn, main, ratio
 
 from sordino import _core
 
@@ -69,53 +66,39 @@ def check(sigma: float, runs: dict[str, Run]) -> None:
             raise SystemExit(f"{name} has {ratio} times the variance at sigma {sigma}")
 
 
-def measure(sigma: float, repeats: int) -> dict[str, float | None]:
+def measure_sigma(sigma: float, repeats: int) -> Figures:
     runs = contestants(sigma)
     check(sigma, runs)
-    for _, run in runs.values():
-        run()  # pages, caches and clocks warm
-    seconds: dict[str, list[float]] = {name: [] for name in runs}  # a sample
-    turn = list(runs.items())
-    for _ in range(repeats):
-        random.shuffle(turn)
-        for name, (count, run) in turn:
-            start = thread_time()
-            run()
-            seconds[name].append((thread_time() - start) / count)
+    taken = in_turn({name: run for name, (_, run) in runs.items()}, repeats, shuffled=True)
+    seconds = {name: [one / runs[name][0] for one in taken[name]] for name in runs}  # a sample
 
     def rate(name: str) -> float | None:
         return 1e-6 / statistics.median(seconds[name]) if name in seconds else None
-
-    def ratio(name: str) -> float | None:  # their time over ours
-        if name not in seconds:
-            return None
-        return statistics.median(b / a for a, b in zip(seconds["ours"], seconds[name], strict=True))
 
     return {
         "ours_msample_s": rate("ours"),
         "opendp_msample_s": rate("opendp"),
         "numpy_normal_msample_s": rate("numpy"),
-        "ratio_opendp": ratio("opendp"),
-        "ratio_numpy_normal": ratio("numpy"),
+        "ratio_opendp": ratio(seconds.get("opendp"), seconds["ours"]),
+        "ratio_numpy_normal": ratio(seconds["numpy"], seconds["ours"]),
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    parser.add_argument("--repeats", type=int, default=15, help="runs for each sigma")
-    options = parser.parse_args()
-    results = {f"{sigma:g}": measure(sigma, options.repeats) for sigma in SIGMAS}
-    if options.json:
-        about = {"backend": _core.backend(), "lanes": LANES, "repeats": options.repeats}
-        print(json.dumps(about | {"sigma": results}))
-        return
+def measure(repeats: int) -> Figures:
+    return {
+        "lanes": LANES,
+        "repeats": repeats,
+        "sigma": {f"{sigma:g}": measure_sigma(sigma, repeats) for sigma in SIGMAS},
+    }
+
+
+def tell(found: Figures) -> None:
     print(f"{_core.backend()}, {LANES:,} lanes, one thread, medians; 10^6 samples a second")
     print(f"{'sigma':>8} {'ours':>10} {'opendp':>10} {'numpy':>10} {'/ opendp':>10} {'/ numpy':>10}")
-    for sigma, values in results.items():
+    for sigma, values in found["sigma"].items():
         cells = (f"{'absent' if value is None else f'{value:.4g}':>10}" for value in values.values())
         print(f"{sigma:>8}", *cells)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure, tell, repeats=(15, "turns for each sigma"))

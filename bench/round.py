@@ -19,17 +19,14 @@ clock, and in processor time, which other programs on the machine disturb less.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from time import perf_counter, process_time
-from typing import Any
 
 import numpy as np
+from harness import Clock, Figures, main, print_figures, ratio
 from masking import load_ceiling
 
 from sordino import _core
@@ -64,8 +61,6 @@ SITES = 100
 LOST = (0, 10, 30)
 CLIP, FRACTION_BITS, MAX_WEIGHT = 4.0, 16, 1
 
-Figures = dict[str, Any]
-
 
 def policy_of(sites: int, lanes: int) -> Policy:
     block = Block("vector", lanes, CLIP, FRACTION_BITS)
@@ -76,20 +71,6 @@ def policy_of(sites: int, lanes: int) -> Policy:
         across_rounds="accept",
         rounds=1_000,
     )
-
-
-class Clock:
-    """Seconds by the clock and of the processor that were spent inside `with` blocks."""
-
-    def __init__(self) -> None:
-        self.wall = self.processor = 0.0
-
-    def __enter__(self) -> None:
-        self._wall, self._processor = perf_counter(), process_time()
-
-    def __exit__(self, *_: object) -> None:
-        self.wall += perf_counter() - self._wall
-        self.processor += process_time() - self._processor
 
 
 # The ceiling ----------------------------------------------------------------------------------------------
@@ -165,15 +146,12 @@ def measure_site(repeats: int) -> Figures:
 
 
 def flower_figures(ours: list[Clock], theirs: list[Clock]) -> Figures:
-    pairs = list(zip(ours, theirs, strict=True))
-    return {
-        "flower_seconds": statistics.median(other.wall for other in theirs),
-        "flower_processor_seconds": statistics.median(other.processor for other in theirs),
-        "ratio_flower": statistics.median(other.wall / mine.wall for mine, other in pairs),
-        "ratio_flower_processor": statistics.median(
-            other.processor / mine.processor for mine, other in pairs
-        ),
-    }
+    found: Figures = {}
+    for suffix, seconds in (("", lambda clock: clock.wall), ("_processor", lambda clock: clock.processor)):
+        mine, other = [seconds(clock) for clock in ours], [seconds(clock) for clock in theirs]
+        found[f"flower{suffix}_seconds"] = statistics.median(other)
+        found[f"ratio_flower{suffix}"] = ratio(other, mine)
+    return found
 
 
 def flower_client(study: Study) -> Callable[[], object]:
@@ -279,20 +257,10 @@ def measure_simulation(repeats: int, ceiling: Callable[[int], tuple[float, float
     return median_of(rows)
 
 
-# Telling --------------------------------------------------------------------------------------------------
+# Together -------------------------------------------------------------------------------------------------
 
 
-def print_rows(title: str, rows: Mapping[str, Any]) -> None:
-    print(f"\n{title}")
-    for name, value in rows.items():
-        print(f"  {name:24}" + ("absent" if value is None else f"{value:14,.4g}"))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
-    parser.add_argument("--repeats", type=int, default=3, help="of 100 sites; ten times as many of one")
-    options = parser.parse_args()
+def measure(repeats: int) -> Figures:
     with tempfile.TemporaryDirectory() as directory:
         blocks = load_ceiling(directory)
         if blocks is None:
@@ -301,30 +269,30 @@ def main() -> None:
         ceiling(10**8)
         wall, processor = ceiling(10**9)
         found: Figures = {
-            "backend": _core.backend(),
             "threads": _core.default_threads(),
             "ceiling_gelem_s": 1 / wall,
             "ceiling_gelem_s_one_thread": 1 / processor,
         }
-        found |= measure_site(10 * options.repeats)
+        found |= measure_site(10 * repeats)
         study = Study(SITES, LANES)
         found["coordinator"] = {
             f"{100 * lost // SITES}%": median_of(
-                [measure_coordinator(study, lost, ceiling) for _ in range(options.repeats)]
+                [measure_coordinator(study, lost, ceiling) for _ in range(repeats)]
             )
             for lost in LOST
         }
         del study
-        found["simulation"] = measure_simulation(options.repeats, ceiling)
-    if options.json:
-        print(json.dumps(found))
-        return
-    print(f"{found['backend']}, {found['threads']} threads, {LANES:,} lanes of {found['bits']} bits, medians")
-    print_rows("a site", {name: value for name, value in found.items() if isinstance(value, float | int)})
+        found["simulation"] = measure_simulation(repeats, ceiling)
+    return found
+
+
+def tell(found: Figures) -> None:
+    print(f"{_core.backend()}, {found['threads']} threads, {LANES:,} lanes of {found['bits']} bits, medians")
+    print_figures("a site", {name: value for name, value in found.items() if not isinstance(value, dict)})
     for lost, rows in found["coordinator"].items():
-        print_rows(f"the coordinator, {lost} of {SITES} sites lost", rows)
-    print_rows(f"a round of {SITES} sites in one process", found["simulation"])
+        print_figures(f"the coordinator, {lost} of {SITES} sites lost", rows)
+    print_figures(f"a round of {SITES} sites in one process", found["simulation"])
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure, tell, repeats=(3, "of 100 sites; ten times as many of one"))

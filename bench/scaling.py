@@ -20,8 +20,6 @@ minutes; --full goes to 10^9 lanes and 1,000 sites.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import os
 import resource
@@ -31,10 +29,11 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter, process_time, thread_time
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from harness import Figures, main
 
 from sordino import _core
 from sordino.aggregation.base import Contribution
@@ -51,8 +50,7 @@ CHUNK = 10**7  # lanes at once; the largest vectors do not fit in memory twice
 CLIP, FRACTION_BITS, BITS = 4.0, 16, 32
 SITES_LANES = 1_000
 PEER_LANES = 10**7
-
-Figures: TypeAlias = dict[str, Any]
+PICTURE = Path(__file__).parents[1] / "build" / "scaling.svg"
 
 
 # Lanes ----------------------------------------------------------------------------------------------------
@@ -241,16 +239,12 @@ def table(title: str, rows: Sequence[Figures], columns: Sequence[str]) -> None:
         print("  " + "  ".join(f"{text:>{width}}" for text, width in zip(line, widths, strict=True)))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
-    parser.add_argument("--full", action="store_true", help="10^9 lanes and 1,000 sites; half an hour")
-    options = parser.parse_args()
+def measure(full: bool) -> Figures:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    exponents = range(4, 10 if options.full else 9)
+    exponents = range(4, 10 if full else 9)
     sizes = {"complete": (3, 10, 30, 100), "sparse": (30, 100, 200)}
     study = (200, 10_000)
-    if options.full:
+    if full:
         sizes = {"complete": (3, 10, 30, 100, 300), "sparse": (30, 100, 300, 1000)}
         study = (1000, 100_000)
     sites = [
@@ -263,7 +257,6 @@ def main() -> None:
     study_found = in_its_own_process("sparse", *study, True)
     lanes = [vector_cost(10**power) for power in exponents]
     results: Figures = {
-        "backend": _core.backend(),
         "cores": cores,
         "lanes": lanes,
         "sites": sites,
@@ -278,20 +271,20 @@ def main() -> None:
             for cost in ("set_up_s", "round_s", "sent_bytes_a_site")
         },
     }
-    picture = Path(__file__).parents[1] / "build" / "scaling.svg"
     if Figure is not None:
-        plot(results, picture)
-    if options.json:
-        print(json.dumps(results))
-        return
-    print(f"{results['backend']}, {cores} cores")
+        plot(results, PICTURE)
+    return results
+
+
+def tell(results: Figures) -> None:
+    print(f"{_core.backend()}, {results['cores']} cores")
     table(
         "one vector, seconds of one thread",
         [
             row
             | {"ns a lane": 1e9 * row["ours"] / row["lanes"]}
             | ({"times as fast": row["numpy_openssl"] / row["ours"]} if "numpy_openssl" in row else {})
-            for row in lanes
+            for row in results["lanes"]
         ],
         ("lanes", "ours", "ns a lane", "a += b", "numpy_openssl", "times as fast"),
     )
@@ -305,7 +298,7 @@ def main() -> None:
         "sent_bytes_a_site",
         "peak_mb",
     )
-    table(f"all sites together, {SITES_LANES:,} lanes, processor seconds", sites, columns)
+    table(f"all sites together, {SITES_LANES:,} lanes, processor seconds", results["sites"], columns)
     found = results["study"]
     print(
         f"\n{found['sites']:,} sites x {found['lanes']:,} lanes on the sparse graph, {found['neighbours']} "
@@ -321,8 +314,8 @@ def main() -> None:
     print("\nexponents, over the larger half of the sizes")
     for name, value in results["exponents"].items():
         print(f"  {name:32}" + ("too few sizes" if value is None else f"{value:6.2f}"))
-    print(f"\nplot: {picture}" if Figure is not None else "\nplot: none, as matplotlib is not installed")
+    print(f"\nplot: {PICTURE}" if Figure is not None else "\nplot: none, as matplotlib is not installed")
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure, tell, full=(False, "10^9 lanes and 1,000 sites; half an hour"))

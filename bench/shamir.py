@@ -12,8 +12,6 @@ a ratio the median of the ratios of neighbouring runs.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 from collections.abc import Callable
@@ -21,6 +19,7 @@ from time import process_time
 from typing import TypeAlias
 
 from Crypto.Protocol.SecretSharing import Shamir
+from harness import Figures, main, print_figures, ratio
 
 from sordino import _core
 
@@ -76,8 +75,9 @@ def flower(count: int) -> Times:
     )
 
 
-def measure(repeats: int, peers_secrets: int) -> dict[str, float | None]:
+def measure(repeats: int, full: bool) -> Figures:
     peers = {"pycryptodome": pycryptodome} | ({"flower": flower} if create_shares else {})
+    peers_secrets = SECRETS if full else 2
     ours(SECRETS)
     seen: dict[str, list[Times]] = {"ours": [], **{name: [] for name in peers}}
     for _ in range(repeats):
@@ -88,37 +88,31 @@ def measure(repeats: int, peers_secrets: int) -> dict[str, float | None]:
         seen["ours"].append(
             (statistics.median(run[0] for run in runs), statistics.median(run[1] for run in runs))
         )
-    found: dict[str, float | None] = {}
-    for name in ("ours", "pycryptodome", "flower"):
-        for place, what in enumerate(("split", "combine")):
-            times = [each[place] for each in seen.get(name, [])]
-            found[f"{name}_{what}_ms"] = 1000 * statistics.median(times) if times else None
-    for name in ("pycryptodome", "flower"):
-        for place, what in enumerate(("split", "combine")):
-            pairs = zip(seen.get(name, []), seen["ours"], strict=False)
-            ratios = [theirs[place] / mine[place] for theirs, mine in pairs]
-            found[f"ratio_{name}_{what}"] = statistics.median(ratios) if ratios else None
+    found: Figures = {
+        "secrets": SECRETS,
+        "threshold": THRESHOLD,
+        "holders": HOLDERS,
+        "peers_secrets": peers_secrets,
+    }
+    for place, what in enumerate(("split", "combine")):
+        mine = [each[place] for each in seen["ours"]]
+        found[f"ours_{what}_ms"] = 1000 * statistics.median(mine)
+        for name in ("pycryptodome", "flower"):
+            theirs = [each[place] for each in seen.get(name, [])]
+            found[f"{name}_{what}_ms"] = 1000 * statistics.median(theirs) if theirs else None
+            found[f"ratio_{name}_{what}"] = ratio(theirs, mine)
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    parser.add_argument("--repeats", type=int, default=3, help="turns")
-    parser.add_argument("--full", action="store_true", help="have the peers share all secrets (minutes)")
-    options = parser.parse_args()
-    peers_secrets = SECRETS if options.full else 2
-    found = measure(options.repeats, peers_secrets)
-    about = {"secrets": SECRETS, "threshold": THRESHOLD, "holders": HOLDERS, "peers_secrets": peers_secrets}
-    if options.json:
-        print(json.dumps(about | found))
-        return
-    print(
-        f"{SECRETS} secrets of {BYTES} bytes, {THRESHOLD} of {HOLDERS}, medians; peers over {peers_secrets}"
-    )
-    for name, value in found.items():
-        print(f"  {name:28}" + ("absent" if value is None else f"{value:14.3f}"))
+def tell(found: Figures) -> None:
+    print_figures(f"{SECRETS} secrets of {BYTES} bytes, {THRESHOLD} of {HOLDERS}, medians", found)
 
 
 if __name__ == "__main__":
-    main()
+    main(
+        __doc__,
+        measure,
+        tell,
+        repeats=(3, "turns"),
+        full=(False, "have the peers share all secrets (minutes)"),
+    )

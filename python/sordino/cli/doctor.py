@@ -157,6 +157,7 @@ def _fits(here: str, wanted: str) -> bool:
 
 def _site(path: Path) -> list[Finding]:
     """What a site's settings name: whether it can be read, by whom else, and whether it holds together."""
+    from sordino.cli.keys import floor_doubts
     from sordino.cli.ledger import ledger_of, troubles
     from sordino.errors import LocalError
     from sordino.files.settings import SiteFile, read_site, read_toml
@@ -184,6 +185,7 @@ def _site(path: Path) -> list[Finding]:
         Finding("site", "ok", f"{names.name}, one of {len(settings.roster)}; roster {digest}"),
         Finding("chain", "ok", f"{length} entries of the journal, intact"),
     ]
+    found += [Finding("floor", "warning", doubt) for doubt in floor_doubts(settings)]
     if settings.guard.budget is not None:
         standing = account.standing(settings.guard.budget)
         found += [Finding("budget", "warning", trouble) for trouble in troubles(account, standing)]

@@ -38,6 +38,7 @@ from sordino.federated.study.outcomes.outcome import Outcome
 from sordino.federated.subgroups import SubgroupEvaluation, Subgroups, SubgroupSizes
 from sordino.federated.survival import NewtonSteps
 from sordino.federated.target_scaling import OnScaledTarget
+from sordino.models.linear_form import LinearForm
 from sordino.models.logistic import Logistic
 from sordino.models.model import Model, classifier, convex
 from sordino.protocol.noise import Noise
@@ -54,8 +55,9 @@ class Training:
 
     sites, max_patients  public bounds: sites of the roster, patients of any one site
     rounds               rounds of training
-    learning_rate        None: from a secure sum of the sites' curvatures; with `private` 4 / (columns + 1),
-                         a safe step for standardised features, since that sum would cost privacy
+    learning_rate        None: from a secure sum of the sites' curvatures; with `private` the safe step for
+                         standardised features, 1 / (h (columns + 1)) where h bounds the loss's second
+                         derivative, 1/4 for `Logistic`, since that sum would cost privacy
     local_steps, epochs, batch_size, proximal, seed   as in `Local`
     server               the coordinator's optimiser; None for `Momentum(momentum)`
     scaffold             whether control variates correct the local steps; not with `private`, where the noise
@@ -326,7 +328,7 @@ class Training:
                 return self._late_initial(self.late)
             trainer = self.exact or (Scaffold(self.fedavg) if self.scaffold else self.fedavg)
             return {**trainer.initial(self.learning_rate), **self.outcome.initial()}
-        rate = 4.0 / (self.columns + 1) if self.learning_rate is None else self.learning_rate
+        rate = self._private_rate if self.learning_rate is None else self.learning_rate
         state = {
             **self.fedavg.initial(rate),
             "clip": np.array([self.private.clip]),
@@ -336,6 +338,11 @@ class Training:
             low, high = np.array(self.private.ranges).T
             state |= {"centre": (low + high) / 2.0, "unit": (high - low) / 2.0}
         return state
+
+    @property
+    def _private_rate(self) -> float:
+        steepest = self.model.steepest if isinstance(self.model, LinearForm) else 0.25
+        return 1.0 / (steepest * (self.columns + 1))
 
     def _answering(self, terms: PrivateTerms) -> Answering:
         return Answering(terms.unit, self.sites, self.max_patients, self.noise)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -27,15 +26,17 @@ class LinearForm:
     l2: float = 0.01
     l1: float = 0.0
 
-    steepest: ClassVar[float]
-    """Bound on the second derivative of the loss by z."""
-
     def __post_init__(self) -> None:
         if self.columns < 1:
             raise InvalidArgument(f"a linear form needs at least one feature, got {self.columns}")
         for name, value in [("l2", self.l2), ("l1", self.l1)]:
             if not 0.0 <= value < float("inf"):
                 raise InvalidArgument(f"{name} must be a number from 0 on, got {value}")
+
+    @property
+    @abstractmethod
+    def steepest(self) -> float:
+        """Bound on the second derivative of the loss by z."""
 
     @property
     def size(self) -> int:

@@ -291,10 +291,37 @@ class Floor(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     across_rounds: tuple[AcrossRounds, ...] = ("freeze",)
     questions: tuple[str, ...] | None = None
 
+    def colluders(self, sites: int) -> int:
+        """How many of so many sites have to be allowed for."""
+        return default_colluders(sites) if self.min_colluders is None else self.min_colluders
+
+    def never(self, sites: int) -> tuple[str, ...]:
+        """The terms that no policy for so many sites can meet, so that this floor refuses them all."""
+        if sites < 3:
+            return (f"a sum is over 3 sites or more, here are {sites}",)
+        bounds = [
+            ("min_cohort", self.min_cohort, sites),
+            ("min_threshold", self.min_threshold, sites),
+            ("min_colluders", self.colluders(sites), sites - 2),
+        ]
+        faults = [
+            f"{name} is {least}, of {sites} sites it can be {most} at most"
+            for name, least, most in bounds
+            if least > most
+        ]
+        faults += [
+            f"{name} is {most}, so that nothing can be asked"
+            for name, most in [("max_rounds", self.max_rounds), ("max_lanes", self.max_lanes)]
+            if most < 1
+        ]
+        empty = [("across_rounds", self.across_rounds), ("questions", self.questions)]
+        faults += [f"{name} is empty, so that nothing is allowed" for name, listed in empty if listed == ()]
+        return tuple(faults)
+
     def check(self, policy: Policy) -> None:
         """Raise `PolicyRefused`, naming every term that is below this floor."""
         lanes = max(question.lanes for question in policy.plan)
-        colluders = default_colluders(policy.sites) if self.min_colluders is None else self.min_colluders
+        colluders = self.colluders(policy.sites)
         unplanned = (
             []
             if self.questions is None

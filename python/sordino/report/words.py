@@ -60,6 +60,8 @@ MODELS = {
     "mlp": "a multi-layer perceptron of two classes",
     "mlp_number": "a multi-layer perceptron of a number",
 }
+NUMBERS = {"linear", "mlp_number"}
+"""The models that predict a number."""
 ALGORITHMS = {
     "fedavg": "federated averaging",
     "fedprox": "FedProx",
@@ -240,7 +242,7 @@ def target(study: Mapping[str, Any]) -> str:
     data = study["data"]
     if data["time"]:
         return f"the time {data['time']!r} until the event {data['event']!r}"
-    if study["model"]["type"] in ("linear", "mlp_number"):
+    if study["model"]["type"] in NUMBERS:
         return f"the number {data['target']!r}"
     negative, positive = data["classes"]
     return f"{data['target']!r} ({positive} against {negative})"

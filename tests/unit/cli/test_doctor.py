@@ -102,6 +102,14 @@ def test_files_that_are_missing_or_of_another_site_are_faults(site: Path) -> Non
     assert (code, found["site"]["verdict"]) == (2, "fault")
 
 
+def test_a_floor_that_no_study_can_meet_is_a_warning(site: Path) -> None:
+    assert "floor" not in findings(site)[1]
+    site.write_text(site.read_text() + "[floor]\nmin_cohort = 4\n")
+    code, found = findings(site)
+    assert (code, found["floor"]["verdict"]) == (0, "warning")
+    assert "min_cohort is 4, of 3 sites it can be 3 at most" in found["floor"]["said"]
+
+
 def test_a_broken_journal_is_a_fault(site: Path) -> None:
     (site.parent / "journal" / "journal.jsonl").write_bytes(b"not a journal\n")
     code, found = findings(site)

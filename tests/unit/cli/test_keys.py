@@ -157,6 +157,10 @@ def test_check_tells_what_to_compare_with_the_others(site: Path) -> None:
     assert told.out.splitlines() == [
         "site alder: one of 3 in the roster",
         f"roster {digest}: compare it with the other sites",
+        (
+            "floor: min_cohort 3, min_threshold 2, min_colluders 0, across_rounds freeze, "
+            "semi-honest mode refused, up to 10,000 rounds, 100,000,000 lanes, any question"
+        ),
         "journal: 0 entries, intact",
         "budget: none, so the site only keeps count",
     ]
@@ -171,6 +175,31 @@ def test_check_shows_the_budget(site: Path) -> None:
         "budget: epsilon 3 at delta 1e-05 about one patient, for data set 'scans-2024': 0.0% used by "
         "0 charges"
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("min_cohort = 4", "min_cohort is 4, of 3 sites it can be 3 at most"),
+        ("min_threshold = 4", "min_threshold is 4, of 3 sites it can be 3 at most"),
+        ("min_colluders = 2", "min_colluders is 2, of 3 sites it can be 1 at most"),
+        ("max_rounds = 0", "max_rounds is 0, so that nothing can be asked"),
+        ("across_rounds = []", "across_rounds is empty, so that nothing is allowed"),
+        ("questions = []", "questions is empty, so that nothing is allowed"),
+    ],
+)
+def test_a_floor_that_no_study_of_this_roster_can_meet_is_told(line: str, told: str, site: Path) -> None:
+    settings(site.parent, "[floor]", line)
+    found = sordino("keys", "check", site)
+    assert found.code == 0
+    assert f"[floor] refuses every study: {told}" in found.out
+
+
+def test_noise_without_a_budget_is_a_warning(site: Path) -> None:
+    settings(site.parent, "[floor]", 'across_rounds = ["freeze", "noise"]')
+    found = sordino("keys", "check", site)
+    assert found.code == 0
+    assert 'across_rounds allows "noise", and there is no [budget]' in found.out
 
 
 def test_check_reads_every_setting(site: Path) -> None:

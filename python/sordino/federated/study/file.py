@@ -22,10 +22,8 @@ from msgspec import Meta, Struct, inspect
 from sordino.aggregation.base import Step
 from sordino.errors import ConfigError
 from sordino.federated.study.description_table import DescriptionTable, description_faults
-from sordino.federated.study.families.cox import CoxFamily
-from sordino.federated.study.families.linear import LinearFamily
+from sordino.federated.study.families.any import ModelTable
 from sordino.federated.study.families.logistic import LogisticFamily
-from sordino.federated.study.families.perceptron import NumberPerceptronFamily, PerceptronFamily
 from sordino.federated.study.harmonise_table import HarmoniseTable, harmonise_faults
 from sordino.federated.study.keys import (
     Column,
@@ -53,8 +51,6 @@ from sordino.federated.study.training_table import (
 )
 from sordino.protocol.policy import AcrossRounds
 
-ModelTable: TypeAlias = LogisticFamily | LinearFamily | PerceptronFamily | NumberPerceptronFamily | CoxFamily
-"""Table [model], by its `type`."""
 TrainingTable: TypeAlias = FedAvgTable | FedProxTable | ScaffoldTable | RiskSetsTable
 """Table [training], by its `algorithm`."""
 FusionTable: TypeAlias = EarlyTable | LateTable

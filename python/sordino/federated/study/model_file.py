@@ -5,18 +5,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeAlias
 
 import msgspec
 
 from sordino.errors import ConfigError
-from sordino.federated.study.families.cox import CoxFile
-from sordino.federated.study.families.late import LateFile
-from sordino.federated.study.families.linear import LinearFile
-from sordino.federated.study.families.logistic import LogisticFile
-from sordino.federated.study.families.perceptron import NumberPerceptronFile, PerceptronFile
-
-ModelFile: TypeAlias = LogisticFile | LateFile | LinearFile | PerceptronFile | NumberPerceptronFile | CoxFile
+from sordino.federated.study.families.any import ModelFile
 
 
 def read_model(path: Path) -> ModelFile:

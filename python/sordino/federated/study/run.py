@@ -25,10 +25,10 @@ from sordino.federated.fusion.late import bases_of
 from sordino.federated.site import Site
 from sordino.federated.study.agreed import agreed
 from sordino.federated.study.directory import Checkpoint, RunDirectory
+from sordino.federated.study.families.any import ModelFile
 from sordino.federated.study.families.late import late_file
 from sordino.federated.study.families.stored import ScalerValues, StoredModel
 from sordino.federated.study.harmonise_file import SiteEffects, StoredHarmonisation
-from sordino.federated.study.model_file import ModelFile
 from sordino.federated.study.prepared import Prepared
 from sordino.federated.study.results import LEAST, metrics, repeat_results, without_nan
 from sordino.federated.study.site_reports import missed, own_performance, participation, shared

@@ -321,7 +321,7 @@ def test_audits_are_shown_with_their_pictures_and_warned_of(whole, tmp_path):
     assert len(told) == 3
     assert "Do not trust its epsilon" in told[0]
     assert "its control did not come out" in told[1]
-    assert "AUC 0.61, where a coin has 0.50" in told[2]
+    assert "AUC 0.610 (0.570 to 0.650), where a coin has 0.5" in told[2]
 
 
 def test_audit_of_another_study_is_told(whole, tmp_path):

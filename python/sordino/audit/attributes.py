@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sordino.audit.membership import Members
 from sordino.audit.rates import Interval, proportion
 from sordino.errors import InvalidArgument
 from sordino.models.logistic import Logistic
@@ -37,15 +38,24 @@ class Filled:
 
 
 def infer_attribute(
-    losses: Losses, features: Matrix, target: Vector, known: Matrix, known_target: Vector, column: int
+    losses: Losses,
+    features: Matrix,
+    target: Vector,
+    shadow: Losses,
+    known: Matrix,
+    known_target: Vector,
+    column: int,
 ) -> Filled:
     """Guess `column` of the members from the rest of their rows, their targets, and their losses.
 
-    features, target      of the members, whose column is hidden from the attacker
+    features, target      of the members, whose column is hidden from the attacker; `losses` are theirs
     known, known_target   of others, of whom the attacker knows everything
+    shadow                losses of these others under a model that the attacker trained on them; NaN for whom
+                          it tells nothing of
 
-    The attacker adds to the imputation's log odds what the model says: the difference of the losses with the
-    column at the mean of either side.
+    What the model says is the difference of the losses with the column at the mean of either side. How much
+    that is worth beside the imputation's log odds the attacker learns from the shadow model, as how much
+    these are worth by themselves.
     """
     if min(len(features), len(known)) < 8:
         raise InvalidArgument("attribute inference needs 8 members and 8 others at least")
@@ -53,16 +63,25 @@ def infer_attribute(
     high = known[:, column] > cut
     if high.all() or not high.any():
         raise InvalidArgument(f"column {column} is the same for all patients: there is nothing to infer")
-    imputer = Logistic(features.shape[1], l2=0.1)
-    fitted = imputer.fit(_others(known, known_target, column), high.astype(float))
-    odds = imputer.decision(fitted, _others(features, target, column))
-    rows = {}
-    for name, half in (("low", ~high), ("high", high)):
-        rows[name] = features.copy()
-        rows[name][:, column] = known[half, column].mean()
-    said = losses(rows["low"]) - losses(rows["high"])
+    rows, own_rows = _others(features, target, column), _others(known, known_target, column)
+    odds, own_odds = _odds(own_rows, high, rows), _across(own_rows, high)
+    said, own_said = (
+        _differences(of, table, known[~high, column].mean(), known[high, column].mean(), column)
+        for of, table in ((losses, features), (shadow, known))
+    )
+    learnt = ~np.isnan(own_said)
+    if min(high[learnt].sum(), (~high[learnt]).sum()) < 2:
+        raise InvalidArgument("too few of the others have losses to learn from")
+    unit = float(own_said[learnt].std()) or 1.0
     truth = features[:, column] > cut
-    plain, with_model = (odds > 0.0) == truth, (odds + said > 0.0) == truth
+    plain, with_model = (
+        _odds(own[learnt], high[learnt], theirs, l2=1e-3) > 0.0
+        for own, theirs in (
+            (own_odds[:, np.newaxis], odds[:, np.newaxis]),
+            (np.column_stack([own_odds, own_said / unit]), np.column_stack([odds, said / unit])),
+        )
+    )
+    plain, with_model = plain == truth, with_model == truth
     won, lost = (
         proportion(int(changed.sum()), len(truth), level=0.975)
         for changed in (with_model & ~plain, plain & ~with_model)
@@ -72,6 +91,30 @@ def infer_attribute(
         proportion(int(with_model.sum()), len(truth)),
         Interval(won.value - lost.value, won.low - lost.high, won.high - lost.low),
     )
+
+
+def _odds(rows: Matrix, high: Members, others: Matrix, l2: float = 0.1) -> Vector:
+    """The log odds that others are high, by a logistic model of these."""
+    model = Logistic(rows.shape[1], l2=l2)
+    return model.decision(model.fit(rows, high.astype(float)), others)
+
+
+def _across(rows: Matrix, high: Members) -> Vector:
+    """The same of these themselves, each fifth by a model of the others."""
+    part, odds = np.arange(len(rows)) % 5, np.empty(len(rows))
+    for fold in range(5):
+        odds[part == fold] = _odds(rows[part != fold], high[part != fold], rows[part == fold])
+    return odds
+
+
+def _differences(losses: Losses, features: Matrix, low: float, high: float, column: int) -> Vector:
+    sides = []
+    for value in (low, high):
+        rows = features.copy()
+        rows[:, column] = value
+        sides.append(losses(rows))
+    said: Vector = sides[0] - sides[1]
+    return said
 
 
 def _others(features: Matrix, target: Vector, column: int) -> Matrix:
@@ -93,14 +136,19 @@ def memorised(*, patients: int = 200, seed: int = 0, seen: bool = True) -> Fille
     rest = rng.normal(size=(2, patients, patients))
     target = rng.integers(0, 2, size=(2, patients)).astype(float)
     model = Logistic(patients, l2=1e-3)
-    trained_on = target[0] if seen else rng.integers(0, 2, patients).astype(float)
-    fitted = model.fit(sign[0][:, np.newaxis] * rest[0], trained_on)
 
-    def losses(features: Matrix) -> Vector:
-        z = model.decision(fitted, np.sign(features[:, :1]) * rest[0])
-        loss: Vector = np.logaddexp(0.0, z) - target[0] * z
-        return loss
+    def losses(part: int) -> Losses:
+        """Of the members, or of those whom the attacker trains a shadow model on."""
+        trained_on = target[part] if seen else rng.integers(0, 2, patients).astype(float)
+        fitted = model.fit(sign[part][:, np.newaxis] * rest[part], trained_on)
+
+        def of(features: Matrix) -> Vector:
+            z = model.decision(fitted, np.sign(features[:, :1]) * rest[part])
+            loss: Vector = np.logaddexp(0.0, z) - target[part] * z
+            return loss
+
+        return of
 
     few = 5  # the imputer sees so many of the rest; the targets are coins, so more would not help it
     table = [np.column_stack([sign[part], rest[part][:, :few]]) for part in (0, 1)]
-    return infer_attribute(losses, table[0], target[0], table[1], target[1], 0)
+    return infer_attribute(losses(0), table[0], target[0], losses(1), table[1], target[1], 0)

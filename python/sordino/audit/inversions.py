@@ -33,6 +33,9 @@ FEATURES = "features"
 PHANTOMS = 64
 """Lesions of whom a reconstruction is to be recognised."""
 
+CROWD = 32
+"""Patients at each of these sites where a sum hides its patients by their number."""
+
 EXACT = 1e-9
 """In standard deviations: what rounding of a row leaves."""
 
@@ -54,6 +57,8 @@ def inversions(audited: Audited, report: Report, seed: int) -> Iterator[Row]:
         classes = (classes > np.median(classes)).astype(float)
     few = min(4, len(rows) // SITES_OF_FEW)
     yield from _optimised(FEATURES, rows, classes, few, report, rng, seed)
+    if len(rows) >= 2 * SITES_OF_FEW * CROWD:
+        yield _crowd(rows, classes, report, rng, seed)
     patches = lesion_patches(PHANTOMS, seed=seed)
     # Brought to the mean patch and one deviation, as what goes into a network is, and grey again in pictures.
     grey, unit = patches.mean(axis=0), float(np.sqrt(np.mean(patches.var(axis=0))))
@@ -157,6 +162,26 @@ def _optimised(
     if len(guessed) == chosen.size:
         by_guess = inversion.compared(rows[chosen.ravel()], guessed, others=others)
         yield _rebuilt_row(what, NULL, by_guess, by_guess.matched.value < 0.5)
+
+
+def _crowd(rows: Matrix, target: Vector, report: Report, rng: np.random.Generator, seed: int) -> Row:
+    """The same attack on the secure sum over more patients than the network has units, or rows numbers."""
+    model = MultiLayerPerceptron(rows.shape[1], hidden=(32,), activation="tanh", l2=0.0, seed=seed)
+    drawn = rng.permutation(len(rows))
+    chosen = drawn[: SITES_OF_FEW * CROWD].reshape(SITES_OF_FEW, CROWD)
+    here = chosen.ravel()
+    views = update_views(model, model.initial(), [(rows[one], target[one]) for one in chosen], seed=seed)
+    found = inversion.by_optimisation(
+        model,
+        model.initial(),
+        views[SUM],
+        target[here],
+        starts=1,
+        steps=200 if report.quick else 1_000,
+        seed=seed,
+    )
+    one = inversion.compared(rows[here], found, others=rows[drawn[len(here) :]])
+    return _rebuilt_row(f"{FEATURES} of {len(here)} patients", SUM, one, None)
 
 
 def _rebuilt_row(what: str, name: str, one: inversion.Rebuilt, expected: bool | None) -> Row:

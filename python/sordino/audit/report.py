@@ -120,27 +120,31 @@ def _said(one: Separation) -> str:
         return f"Members were told from others nearly always: AUC {one.auc.value:.2f}."
     if 0.5 in one.auc:
         return "The attack did no better here than tossing a coin, as far as so few patients can show."
+    little = "a little " if abs(one.auc.value - 0.5) < 0.05 else ""
     way = "better" if one.auc.value > 0.5 else "worse"
-    return f"The attack did {way} than tossing a coin: AUC {one.auc.value:.2f}."
+    return f"The attack did {little}{way} than tossing a coin: AUC {one.auc.value:.3f}."
 
 
 def _attributes(audited: Audited, report: Report, seed: int) -> Iterator[Row]:
-    rng = np.random.default_rng([seed, 11])
-    member = rng.permutation(np.arange(len(audited.target)) % 2 == 0)
-    column = hardest(audited.features)
+    member = membership.halves(np.random.default_rng([seed, 11]), audited.site, 1)[0]
+    column, shadows = hardest(audited.features), audited.states(~member, seed + 1)
     for target, state in audited.states(member, seed).items():
         here = member & (audited.site == audited.raw) if target == RAW else member
 
-        def losses(rows: Matrix, target: str = target, state: Any = state, here: Any = here) -> Any:
-            features = audited.features.copy()
-            features[here] = rows
-            return audited.losses(target, state, features)[here]
+        def losses(chosen: Any, state: Any, target: str = target) -> Callable[[Matrix], Any]:
+            def of(rows: Matrix) -> Any:
+                features = audited.features.copy()
+                features[chosen] = rows
+                return audited.losses(target, state, features)[chosen]
+
+            return of
 
         try:
             one = attributes.infer_attribute(
-                losses,
+                losses(here, state),
                 audited.features[here],
                 audited.target[here],
+                losses(~member, shadows[target]),
                 audited.features[~member],
                 audited.target[~member],
                 column,

@@ -37,8 +37,9 @@ FAMILIES = {
         "Inversion: what are the patient's numbers?",
         "patients rebuilt, 0 to 1",
         "Each strip is the part of patients who were rebuilt within a quarter of a standard deviation, with "
-        "its 95 % interval; where one patient is read off, whether that came out exactly. The raw update is "
-        "the control.",
+        "its 95 % interval. Where a row is read off directly there is no strip, and the result is how far it "
+        "is from the patient's. The raw update is the control. Sums are over few patients here unless more "
+        "are named: over so few a secure sum alone hides nobody.",
     ),
     "epsilon": Family(
         "Epsilon: is the noise what it is said to be?",
@@ -67,12 +68,14 @@ def _family(kind: str, family: Family, rows: Sequence[Mapping[str, Any]]) -> Mar
     most = max((_reach(row["figures"]) for row in rows), default=1.0) if kind == "epsilon" else 1.0
     strips = [_strip(kind, row, most) for row in rows]
     headings = ["attack", "on", "result", "in words"]
-    cells: list[list[str]] = [[row["attack"], row["target"], row["result"], row["says"]] for row in rows]
+    cells: list[list[str]] = [
+        [row["attack"].split(", ", 1)[-1], row["target"], row["result"], row["says"]] for row in rows
+    ]
     if any(strips):
         headings.insert(2, family.scale)
         for cell, strip in zip(cells, strips, strict=True):
             cell.insert(2, strip or "")
-    drawing = table(headings, cells, family.title)
+    drawing = table(headings, cells, label=family.title)
     return figure(f"audit-{kind}", family.title, drawing, family.caption, None)
 
 
@@ -87,7 +90,8 @@ def _strip(kind: str, row: Mapping[str, Any], most: float) -> Markup | None:
     if kind == "epsilon" and isinstance(figures.get("least"), float):
         marks = [(0.0, 1.0, "rail"), (0.0, figures["least"] / most, "bar")]
         if (claimed := figures.get("claimed")) is not None:
-            marks.append((max(claimed / most - 0.003, 0.0), min(claimed / most + 0.003, 1.0), "claim"))
+            for half, kind in ((0.012, "gap"), (0.004, "claim")):
+                marks.append((max(claimed / most - half, 0.0), min(claimed / most + half, 1.0), kind))
         return charts.strip(said, marks)
     return None
 

@@ -19,8 +19,17 @@ COLUMNS = 1000
 """Sums that one strip of the timeline shows apart; of more, neighbours share a column, the worst is shown."""
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]], caption: str | None = None) -> Markup:
-    """A table whose first column heads its rows. One that is too wide is scrolled by itself."""
+def table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    caption: str | None = None,
+    *,
+    label: str | None = None,
+) -> Markup:
+    """A table whose first column heads its rows. One that is too wide is scrolled by itself.
+
+    label   its name for those who cannot see it, where it has no caption
+    """
     body = [
         element(
             "tr",
@@ -41,7 +50,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], caption: str |
         class_="scroll",
         tabindex="0",
         role="region",
-        aria_label=caption or headings[0],
+        aria_label=caption or label or headings[0],
     )
 
 

@@ -164,13 +164,19 @@ def _of_audit(folder: Folder) -> list[str]:
                 f"{row['attack'][:1].upper()}{row['attack'][1:]}: its {row['target']} did not come out as it "
                 "must, so that this attack shows nothing."
             )
-    for row in audit.get("rows", []):
-        auc = row["figures"].get("auc")
-        if row["target"] in AFTER_SUMS and auc and auc["low"] > 0.5:
-            told.append(
-                f"An attack ({row['attack']}) tells who was in the training by the {row['target']}: AUC "
-                f"{auc['value']:.2f}, where a coin has 0.50."
-            )
+    better = [
+        row
+        for row in audit.get("rows", [])
+        if row["target"] in AFTER_SUMS and (row["figures"].get("auc") or {}).get("low", 0.0) > 0.5
+    ]
+    if better:
+        row = max(better, key=lambda one: float(one["figures"]["auc"]["value"]))
+        auc = row["figures"]["auc"]
+        told.append(
+            f"An attack ({row['attack']}) does better than a coin at telling who was in the training, by the "
+            f"{row['target']}: AUC {auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f}), where a coin "
+            "has 0.5."
+        )
     return told
 
 

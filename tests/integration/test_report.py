@@ -291,6 +291,14 @@ ROWS = [
         "expected": False,
     },
     {
+        "kind": "inversion",
+        "attack": "inversion, risk-set sums",
+        "target": "secure sum",
+        "result": "41 of 122 rows read off",
+        "says": "it is open",
+        "figures": {"opened": 41, "patients": 122, "error": 1e-9},
+    },
+    {
         "attack": "of another version",
         "target": "raw update",
         "result": "1e-13",
@@ -319,6 +327,7 @@ def test_audits_are_shown_with_their_pictures_and_warned_of(whole, tmp_path):
     assert 'alt="Originals above, what the attack rebuilt below: raw update"' in text
     told = [warning for warning in report["warnings"] if "ttack" in warning or "audit" in warning]
     assert len(told) == 3
+    assert any("risk sets show single patients' rows: 41 of 122" in said for said in report["warnings"])
     assert "Do not trust its epsilon" in told[0]
     assert "its control did not come out" in told[1]
     assert "AUC 0.610 (0.570 to 0.650), where a coin has 0.5" in told[2]
@@ -380,7 +389,7 @@ def test_ledger_that_is_cut_short_is_told(whole, tmp_path, keep):
     path.write_bytes(b"".join(lines)[:-20])
     report, _, _ = read(out)
     assert any("ledger of south ends in the middle of a line" in said for said in report["missing"])
-    lines[3] = lines[3].replace(b"0", b"1")
+    lines[3], lines[4] = lines[4], lines[3]
     path.write_bytes(b"".join(lines))
     report, _, _ = read(out)
     assert any(

@@ -33,8 +33,7 @@ class Rebuilt:
 
     error        root mean squares of the differences, a patient each, in standard deviations
     matched      the part of patients within `MATCHED`
-    recognised   the part whose reconstruction is nearer to them than to any other of the `candidates`; by
-                 guessing it would be 1 / candidates
+    recognised   the part whose reconstruction is nearer to them than to any other of the `candidates`
     """
 
     truth: Matrix
@@ -43,6 +42,15 @@ class Rebuilt:
     matched: Interval
     recognised: Interval
     candidates: int
+
+    @property
+    def chance(self) -> float:
+        """What `recognised` would be at most, on average, of rows that say nothing of who was there.
+
+        Each would be nearest to one of those who were with a chance of patients / candidates, and since a
+        reconstruction is assigned to whom it fits, that one is then mostly its own.
+        """
+        return len(self.truth) / self.candidates
 
 
 def first_layer(weights: Matrix, biases: Vector) -> Vector:

@@ -148,7 +148,7 @@ def _optimised(
             model.initial(),
             gradient,
             target[here],
-            starts=1 if report.quick else 3,
+            starts=3 if report.quick else 6,
             steps=500 if report.quick else 3_000,
             seed=seed,
         )
@@ -194,7 +194,8 @@ def _rebuilt_row(what: str, name: str, one: inversion.Rebuilt, expected: bool | 
         "matched": asdict(one.matched),
         "recognised": None if name == NULL else asdict(one.recognised),
         "candidates": one.candidates,
+        "chance": one.chance,
     }
-    best = "" if name == NULL else f"; best match {one.recognised}, by chance {1 / one.candidates:.2g}"
+    best = "" if name == NULL else f"; best match {one.recognised}, by chance {one.chance:.2g}"
     result = f"median error {float(np.median(one.error)):.2g} SD; matched {one.matched}{best}"
     return Row("inversion", f"inversion, optimised, {what}", name, result, told, figures, expected)

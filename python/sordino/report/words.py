@@ -159,6 +159,11 @@ def _of_audit(folder: Folder) -> list[str]:
             told.append(
                 f"An audit caught the noise ({row['attack']}): {row['result']}. Do not trust its epsilon."
             )
+        if row["target"] == "secure sum" and row["figures"].get("opened"):
+            told.append(
+                f"The secure sums of risk sets show single patients' rows: {row['result']}. The time grid is "
+                "too fine."
+            )
         if row.get("expected") is False:
             told.append(
                 f"{row['attack'][:1].upper()}{row['attack'][1:]}: its {row['target']} did not come out as it "

@@ -116,8 +116,19 @@ def test_a_reconstruction_is_recognised_among_those_who_were_not_there() -> None
     near = compared(rows[:4], rows[:4] + 0.2, others=rows[4:])
     assert near.candidates == 40
     assert near.recognised.value == 1.0
+    assert near.chance == 0.1
     guessed = compared(rows[:4], rows[4:8], others=rows[4:])
     assert (guessed.matched.value, guessed.recognised.value) == (0.0, 0.0)
+
+
+def test_guesses_that_say_nothing_are_recognised_no_more_than_by_chance() -> None:
+    random = np.random.default_rng(7)
+    found = []
+    for _ in range(100):
+        rows, guess = random.normal(size=(100, 4)), random.normal(size=(25, 4))
+        one = compared(rows[:25], guess, others=rows[25:])
+        found.append(one.recognised.value)
+    assert 1 / 100 < np.mean(found) < one.chance + 0.02  # assignment makes it far more than one in all
 
 
 def test_what_shows_nothing_or_is_not_written_out_is_refused() -> None:

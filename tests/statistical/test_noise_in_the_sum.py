@@ -84,16 +84,21 @@ def test_a_surplus_that_stayed_or_noise_that_is_short_would_show(private: Masked
             check_variance(rng.normal(scale=wrong, size=LANES), planned)
 
 
-@pytest.mark.parametrize("participants", range(5, 9))
+@pytest.mark.parametrize("participants", range(6, 9))
 @pytest.mark.parametrize("chain", [True, False])
-def test_honest_survivors_have_the_planned_variance_in_every_cohort(participants: int, chain: bool) -> None:
-    planned = plan_with_noise([QUESTION], "patient", {"sum": 3.0}, study="noise", sites=8, colluders=1)
+@pytest.mark.parametrize(("colluders", "counted"), [(0, 1), (1, 1), (2, 2)])
+def test_honest_survivors_have_the_planned_variance_in_every_cohort(
+    participants: int, chain: bool, colluders: int, counted: int
+) -> None:
+    """Every site knows its own noise, so one is counted out where nobody colludes."""
+    terms = {"study": "noise", "sites": 8, "colluders": colluders, "min_cohort": 5}
+    planned = plan_with_noise([QUESTION], "patient", {"sum": 3.0}, **terms)
     policy = replace(planned, chain=chain)
     sigma, tolerated = sigma_of(policy), policy.tolerated(participants)
     plan = noise_plan(policy, sigma, participants)
     for dropped in range(tolerated + 1):
         kept = plan.base**2 + sum(part**2 for part in plan.components[:dropped])
-        honest = participants - dropped - counted_out(policy.colluders)
+        honest = participants - dropped - counted
         assert honest * kept >= sigma**2
         if chain or dropped == tolerated:
             assert honest * kept == pytest.approx(sigma**2, rel=1e-12)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sordino.aggregation.base import Contribution
 from sordino.aggregation.private_lanes import encode_private
 from sordino.errors import InvalidArgument
-from sordino.privacy.mechanisms import sensitivity
+from sordino.privacy.mechanisms import count_scale, sensitivity
 from sordino.protocol.noise import Noise, Unit
 from sordino.protocol.policy import Block, Question
 
@@ -49,6 +49,16 @@ def test_one_patient_more_moves_a_lane_by_no_more_than_its_norm() -> None:
     sums = [integers(question, np.full((patients, 1), 2.0**20))[0] for patients in range(12)]
     assert all(abs(more - fewer) <= most for fewer, more in pairwise(sums)), sums
     assert min(sums[1:]) >= 2**61
+
+
+@pytest.mark.parametrize(("unit", "weight"), [("patient", 1), ("site", 5)])
+def test_the_count_is_part_of_what_a_unit_may_move_the_lanes_by(unit: Unit, weight: int) -> None:
+    block = Block("g", 1, 1.0, 16)
+    question = replace(asked(block, unit, max_weight=weight), weight_scale=count_scale(asked(block, unit)))
+    values = np.ones((1, 1) if unit == "patient" else 1)
+    lanes = encode_private(question, Contribution({"g": values}, weight), bits=64, rounding_seed=SEED)
+    moved = sum(int(lane) ** 2 for lane in lanes.view(np.int64))
+    assert block.limit * weight**2 < moved <= sensitivity(question, unit)
 
 
 @pytest.mark.parametrize("order", [1, -1])

@@ -61,6 +61,27 @@ def test_a_rate_that_cannot_be_accounted_for_is_refused_at_once() -> None:
         BudgetGuard(budget()).check(replace(policy, plan=(tiny,)))
 
 
+@pytest.mark.parametrize(
+    ("term", "match"),
+    [
+        ("sensitivity", r"sensitivity \d+ is below \d+"),
+        ("tail", r"needs room for \d+ grid units, the policy has \d+"),
+        ("sigma", r"standard deviation of 0\.\d+ grid units, at least 2 are needed"),
+    ],
+)
+@pytest.mark.parametrize("with_budget", [True, False])
+def test_noise_that_is_less_than_it_says_is_refused(term: str, match: str, with_budget: bool) -> None:
+    policy = noisy()
+    noise = policy.plan[0].noise
+    assert noise is not None
+    less = {"sensitivity": noise.sensitivity - 1, "tail": noise.tail - 1, "sigma": 1.0}[term]
+    lowered = replace(policy.plan[0], noise=replace(noise, **{term: less}))
+    guard = BudgetGuard(budget() if with_budget else None)
+    guard.check(policy)
+    with pytest.raises(PolicyRefused, match=match):
+        guard.check(replace(policy, plan=(lowered,)))
+
+
 def test_data_that_gets_a_budget_takes_no_further_part_in_sums_without_noise() -> None:
     policy = plan_policy(
         plan=[QUESTION], study="s", sites=len(NAMES), rounds=9, across_rounds="freeze", max_dropouts=0

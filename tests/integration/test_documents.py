@@ -187,7 +187,7 @@ PREPARED = {
         ("docs/explain/epsilon.md", {"python": 7, "values": 12}),
         ("docs/releasing.md", {"not run": 3}),
         ("docs/how-to/choose-parameters.md", {"sh": 10, "python": 5, "values": 2, "text": 10}),
-        ("docs/how-to/add-a-model.md", {"sh": 5, "files": 8, "text": 3}),
+        ("docs/how-to/add-a-model.md", {"sh": 4, "files": 8, "needing": 1, "text": 3}),
         ("docs/how-to/link-from-cpp.md", {"sh": 2, "files": 2, "needing": 1, "not run": 1, "text": 3}),
         ("docs/how-to/site-floor.md", {"sh": 7, "files": 1, "python": 3, "text": 9}),
     ],

@@ -139,12 +139,15 @@ bench: .venv-bench/.sordino
 	  echo; \
 	done; exit $$code
 
-# The peers pin what sordino leaves open, so they have an environment of their own.
+# The peers pin what sordino leaves open, so they have an environment of their own; Fed-BioMed, whose needs are
+# larger than all others' and not used, lies beside it without them.
 .venv-bench/.peers: .venv/.tools
 	@test -x .venv-bench/bin/python || $(bin)/python -m venv .venv-bench
 	@$(call listed,p['project']['dependencies'] + p['project']['optional-dependencies']['bench']) \
 	  > .venv-bench/peers.txt
 	$(bench_pip) install --requirement .venv-bench/peers.txt
+	$(bench_pip) install --no-deps --upgrade --target .venv-bench/fedbiomed \
+	  'fedbiomed==6.4.*; python_version < "3.12"' 'gmpy2>=2.1'
 	@touch $@
 
 .venv-bench/.sordino: .venv-bench/.peers .venv/.base $(package)

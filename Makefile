@@ -12,6 +12,8 @@
 # make nvflare-demo  a server and five clients of NVFlare on this machine, one of which is killed
 # make wheel    build, repair, install and try the wheel with every Python of PYTHONS that is here
 # make bench    every script of bench/ beside its peers, in .venv-bench; ONLY="masking shamir" runs these two
+# make bench-table  the same into bench/seen, and from there into the tables of bench/README.md and
+#               docs/comparison.md; OPTIONS="--repeats 9" is handed on; ONLY=none only writes the tables
 # make engines  the tests of the adapters, in .venv-engines with Flower, NVFlare and TenSEAL
 # make flower-large  10^8 parameters through Flower, a process a site, memory bounded (8 GB); PARAMETERS=...
 # make flower-demo  a SuperLink and six SuperNodes on this machine, two of which are killed
@@ -33,7 +35,7 @@ bench_pip := .venv-bench/bin/python -m pip --disable-pip-version-check --quiet
 engines_pip := .venv-engines/bin/python -m pip --disable-pip-version-check --quiet
 native := CMakeLists.txt $(shell find cpp -type f)
 package := $(shell find python -name '*.py' -o -name '*.pyi')
-benches := $(filter-out harness,$(patsubst bench/%.py,%,$(wildcard bench/*.py)))
+benches := $(filter-out harness table,$(patsubst bench/%.py,%,$(wildcard bench/*.py)))
 programs := $(wildcard tests/cpp/*.[ch]pp tests/fuzz/*.[ch]pp examples/cpp-consumer/*.cpp)
 cxx := $(filter %.cpp %.hpp,$(native)) $(programs)
 sources := $(filter cpp/src/%.cpp,$(native))
@@ -49,8 +51,8 @@ listed = $(bin)/python -c "import tomllib; p = tomllib.load(open('pyproject.toml
 configure = $(bin)/cmake -S $(if $(3),$(3),.) -B $(1) -G Ninja --log-level=WARNING \
   -DCMAKE_MAKE_PROGRAM=$(abspath $(bin))/ninja $(2)
 
-.PHONY: audit-demo demo test statistics long crash check consumer bench engines flower-demo flower-large nvflare-demo \
-  wheel format clean .venv
+.PHONY: audit-demo demo test statistics long crash check consumer bench bench-table engines flower-demo flower-large \
+  nvflare-demo wheel format clean .venv
 
 .venv: .venv/.base
 
@@ -138,6 +140,13 @@ bench: .venv-bench/.sordino
 	  FLWR_TELEMETRY_ENABLED=0 MPLBACKEND=Agg .venv-bench/bin/python bench/$$name.py || code=1; \
 	  echo; \
 	done; exit $$code
+
+bench-table: .venv-bench/.sordino
+	@mkdir -p bench/seen; code=0; for name in $(filter-out none,$(or $(ONLY),$(benches))); do \
+	  echo "== bench/$$name.py"; \
+	  FLWR_TELEMETRY_ENABLED=0 MPLBACKEND=Agg .venv-bench/bin/python bench/$$name.py --json $(OPTIONS) \
+	    > .venv-bench/$$name.json && mv .venv-bench/$$name.json bench/seen || code=1; \
+	done; .venv-bench/bin/python bench/table.py || code=1; exit $$code
 
 # The peers pin what sordino leaves open, so they have an environment of their own; Fed-BioMed, whose needs are
 # larger than all others' and not used, lies beside it without them.

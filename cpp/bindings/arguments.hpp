@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // From Python objects to spans, strictly: nothing is converted, nothing is copied, every refusal names the
 // argument. Results borrow; they hold the object, so they must outlive the kernel and die under the GIL.
 #pragma once

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The one translation from C++ exceptions to the classes of sordino.errors.
 #include "sordino/error.hpp"
 

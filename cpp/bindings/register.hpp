@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What module.cpp registers, one topic a file.
 #pragma once
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Sources and sinks that live in Python: mapped files, whose pages are given back, open files, and callables.
 // All of them are used without the GIL and take it where they call.
 #pragma once

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Encoding a tile at a time: what codec.cpp, upload.cpp and clip.cpp have in common.
 #pragma once
 

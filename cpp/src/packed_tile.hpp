@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Packed lanes, read and written a tile at a time.
 #pragma once
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 #include "sordino/sha256.hpp"
 
 #include "sha256/opening.hpp"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The keystreams of many seeds, added to and subtracted from one tile of lanes after another.
 #pragma once
 

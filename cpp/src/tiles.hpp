@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Lanes tile by tile: a tile stays in the first-level cache while keystreams or uploads pass over it, and
 // threads share the tiles.
 #pragma once

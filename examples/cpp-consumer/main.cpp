@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Three sites sum vectors that nobody else can read; one of them is lost, and the sum is exact all the same.
 //
 // It shows the library, not the protocol: keys, signatures and who may ask for what are the Python package's

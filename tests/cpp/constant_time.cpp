@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Under valgrind: secrets are marked undefined, and memcheck reports each branch and address that depends on
 // undefined bytes (the method of Langley's ctgrind). The program checks nothing itself; leaky_branch.cpp and
 // leaky_address.cpp show that memcheck would.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Preloaded into an emulated program, it takes the AES instructions out of what the system says about the
 // CPU: every 64-bit ARM that QEMU knows has them.
 #include <asm/hwcap.h>

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A control for constant_time.cpp: it looks a secret up in a table, as S-boxes often are. memcheck has to
 // reject it.
 #include <valgrind/memcheck.h>

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A control for constant_time.cpp: it compares a secret and stops at the first difference, as memcmp may.
 // memcheck has to reject it.
 #include <valgrind/memcheck.h>

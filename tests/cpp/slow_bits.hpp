@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Packed lanes bit by bit, from the definition: lane i takes the bits [i b, (i + 1) b) of a little-endian bit
 // string. Shares nothing with the library; tests and fuzzers hold the kernels against it.
 #pragma once

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // GF(2^16) and Shamir's sharing from their definitions: schoolbook products of polynomials, one limb after
 // another. Shares nothing with the library; tests and fuzzers hold the kernels against it.
 #pragma once

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What the tests share: inputs that look random and can be made again, and every backend of this CPU.
 #pragma once
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The coordinator's sum: packed uploads and masks over tiles, against unpacking and masking one by one.
 #include <gtest/gtest.h>
 

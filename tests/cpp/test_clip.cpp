@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Rows that are clipped and summed: the exact norm of their integers, whatever the threads.
 #include <gtest/gtest.h>
 

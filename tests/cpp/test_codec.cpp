@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Fixed-point lanes and their b-bit form: the stored answers, every width against an oracle bit by bit, and
 // what must be refused.
 #include <gtest/gtest.h>

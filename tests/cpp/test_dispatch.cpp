@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The CPU chooses the backend, SORDINO_CPU overrides it: one test a path.
 #include <gtest/gtest.h>
 

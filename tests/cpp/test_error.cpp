@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Two kinds of error: you erred, the peer erred. Each message begins with the argument's name.
 #include <gtest/gtest.h>
 

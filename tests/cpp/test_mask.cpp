@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Masks of every backend: the stored answers, the keystream itself as an oracle, seeking, cancelling.
 #include <gtest/gtest.h>
 

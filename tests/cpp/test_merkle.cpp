@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Trees over share vectors against hashing node by node, and SHA-256 against the standard's own answers.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Noise of every backend: the stored answers; every kernel's agreement with 255 bits, on words that are
 // chosen to lie at the boundaries, where chance never gets; and the exponential's error against its proven
 // bound.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The keystream: NIST's vector, the stored answers, and every way to read it in pieces.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Secrets: they do not print, compare by all their bytes, and leave nothing behind.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Sharing: the stored answers, a field written from its definition, every subset, sizes around a run.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Kernels called from many threads at once; run it under ThreadSanitizer too.
 #include <gtest/gtest.h>
 

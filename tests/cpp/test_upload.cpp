@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Uploads from source to sink against the same steps one after the other, and sources and sinks that refuse.
 #include <gtest/gtest.h>
 

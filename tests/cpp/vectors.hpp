@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Reads the known answers in tests/vectors: as much of JSON as they use.
 #pragma once
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Prints the backend in use, or why there is none.
 #include <cstdlib>
 #include <iostream>

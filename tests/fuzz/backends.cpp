@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Every backend of this CPU against the portable one: any stream, offset, length and number of seeds, with
 // the edges of blocks, tiles and of the whole stream among them.
 #include <cstddef>

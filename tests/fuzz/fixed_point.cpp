@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // encode() and decode() on any bits of float and double, any clip, scale and weight, against the definition
 // one value at a time.
 #include <algorithm>

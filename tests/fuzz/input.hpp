@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Turns the bytes of a fuzzer into numbers, and a broken promise into a crash that it stops at.
 #pragma once
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A driver for compilers without libFuzzer, with as much of its command line as we use: the inputs in the
 // given files and folders, and then, with -runs=N or -max_total_time=SECONDS, inputs by chance that begin
 // with -seed=NUMBER. Half of them are an earlier input with a few bytes changed.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Sharing against a field written from its definition: shares, secrets from any of them in any order, wrong
 // shares, and points that must be refused.
 #include <algorithm>

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The coordinator's sum of packed uploads and masks, some of them malformed, against a bit-by-bit oracle.
 #include <cstddef>
 #include <cstdint>

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Bytes from the other side against a bit-by-bit oracle: what is no packing is refused and changes nothing,
 // what is one is added and subtracted exactly, and packs to the same bytes again.
 #include <algorithm>

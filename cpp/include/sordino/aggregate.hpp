@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The coordinator's arithmetic: the sum of masked uploads, and what is left of the masks taken off.
 #pragma once
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Rows of gradients, one a patient, clipped and summed as integers: where a patient's influence is bounded.
 #pragma once
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Fixed-point lanes, and their exact b-bit form on the wire.
 //
 // A lane is an element of Z_{2^w}, w = 32 or 64; negative numbers are in two's complement.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Every exception that the library throws on purpose: you erred (LocalError), or the peer erred (PeerError).
 #pragma once
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Masking of lanes: the sum of many keystreams added to a vector in place.
 #pragma once
 

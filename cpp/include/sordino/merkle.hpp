@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The Merkle trees over share vectors: thousands of short hashes in one call.
 //
 // A leaf is SHA-256(opening | I(index) | B(share)), a node SHA-256(node | B(left) | B(right)), the root

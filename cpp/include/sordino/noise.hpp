@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Noise on integer lanes, exact and keyed: the same seed gives the same numbers on every machine, with every
 // backend, in any pieces and with any number of threads. Integers alone decide; no libm, no floating point.
 //

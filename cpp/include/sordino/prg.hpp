@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The pseudorandom generator: standard AES-256-CTR, so that any AES library can check a mask.
 //
 // Key: the 32-byte seed. IV: stream id (8 bytes, big-endian) | block index (8 bytes, big-endian).

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Memory that holds secrets: wiped on destruction, never printed, compared in constant time.
 #pragma once
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // SHA-256 [FIPS 180-4], for the hundreds of thousands of short messages that a round's Merkle trees hash.
 // docs/adr/0007-sha256.md says why the library has its own.
 #pragma once

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Shamir's secret sharing [Sha79] of 32-byte secrets over GF(2^16), many secrets in one call.
 //
 // A secret is sixteen little-endian 16-bit limbs, each shared by a polynomial of its own; the field is

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A masked upload from end to end, tile by tile: values are encoded, masked and packed while they are in the
 // cache. Only what a source and a sink keep is ever as large as the vector.
 #pragma once

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The version of the library and of the Python package: these two lines are the only place that states it.
 #pragma once
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The codec on 256-bit registers. What is left over at the end of a call is the portable kernel's, and so are
 // lanes of 64 bits where AVX2 has no instruction for them.
 #if defined(__x86_64__)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The codec on 512-bit registers. What is left over at the end of a call is the portable kernel's.
 #if defined(__x86_64__)
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The codec's kernels. One file an instruction set, the same signatures and the same bits everywhere.
 //
 // As in prg/backend.hpp, functions take raw pointers, so that no inline library code is compiled for a wider

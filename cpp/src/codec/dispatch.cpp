@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The only place that chooses the codec's kernels.
 #include "codec/backend.hpp"
 #include "prg/backend.hpp"

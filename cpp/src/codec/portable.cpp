@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The codec without any instruction set: the definition that the others are held to.
 #include <algorithm>
 #include <cmath>

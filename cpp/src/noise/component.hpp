@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The samples of one seed and one plan, group by group.
 //
 // Layout of group g's stream, in words of 64 bits: a table reads word i for lane i. One that rejects reads

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The only place that chooses the Gaussian's inner loops: the widest that go with the PRG's backend, so that
 // whoever forces a backend forces both.
 #include <string_view>

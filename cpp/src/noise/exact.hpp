@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // One sample decided with 255 bits and more: what the kernels leave undecided, about once in 2^45 candidates
 // and once in 2^56 words of a table. Slow, and its time may show which sample it was.
 #pragma once

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Non-negative fixed-point numbers below 2^64 with 320 fractional bits: what probabilities are made of.
 //
 // Every operation rounds down, so a result is at most one unit (2^-320) below the exact one for the given

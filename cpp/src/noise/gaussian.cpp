@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // add_noise and subtract_noise: tile by tile, and in it group by group, all components.
 #include <algorithm>
 #include <cmath>

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What an implementation of the Gaussian's inner loops offers. One file an instruction set, the same
 // signatures everywhere. Neither branches nor addresses depend on the words, except that `propose` counts
 // what it accepts. Functions take raw pointers, as prg/backend.hpp explains.

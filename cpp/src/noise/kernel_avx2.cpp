@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The inner loops as the compiler vectorises them for AVX2.
 #if defined(__x86_64__)
 

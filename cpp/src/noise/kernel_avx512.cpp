@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The inner loops on 512-bit registers: the table is searched inside registers, so no address depends on a
 // sample, and the 52-bit multiplier of AVX-512 IFMA makes the exponential.
 #if defined(__x86_64__)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The inner loops for any CPU.
 #include "noise/kernel.hpp"
 #include "noise/kernel_scalar.hpp"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The inner loops in plain C++, to be compiled for the baseline and, by the same text, for AVX2: everything
 // is inlined into functions that carry the target.
 #pragma once

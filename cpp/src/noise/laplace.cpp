@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The discrete Laplace law and Bernoulli(exp(-x)), by [CKS20], Algorithms 1 and 2, in their own symbols.
 #include <algorithm>
 #include <bit>

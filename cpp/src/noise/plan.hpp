@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What sampling with one sigma needs, made from exact arithmetic: docs/math/discrete-gaussian.md, section 2.
 #pragma once
 

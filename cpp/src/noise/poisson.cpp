@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Poisson sampling: word pair i of stream 0, a number U below 2^128, includes draw i if U < q 2^128.
 #include <algorithm>
 #include <string>

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The parts of AES-256 [FIPS 197] that backends share: the S-box as a circuit, and the key expansion.
 #pragma once
 

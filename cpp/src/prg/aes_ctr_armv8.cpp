@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // AES-256-CTR with the AES instructions of ARMv8: eight blocks in flight hide the latency of a round, and the
 // keystream is added to the lanes in registers, so that it never reaches memory.
 #if defined(__aarch64__)

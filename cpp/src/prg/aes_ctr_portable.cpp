@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // AES-256-CTR in plain C++: bitsliced, eight blocks at a time, no table and no branch on secrets.
 //
 // A `Word` is two independent 64-bit halves, each with four blocks; the compiler maps it to the vector

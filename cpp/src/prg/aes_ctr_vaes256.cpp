@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // AES-256-CTR with VAES on 256-bit registers: two blocks a register, eight registers in flight, and the
 // keystream added to the lanes in registers, so that it never reaches memory.
 #if defined(__x86_64__)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What an implementation of AES-256-CTR offers. One file an instruction set, the same signatures everywhere.
 #pragma once
 

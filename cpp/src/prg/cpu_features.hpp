@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Which instruction sets this CPU has and the system has switched on; dispatch.cpp alone decides what
 // follows.
 #pragma once

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The only place that chooses a backend.
 #include <array>
 #include <atomic>

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // SHA-256 with the hash instructions of ARMv8, two messages at once where there are two.
 #if defined(__aarch64__)
 

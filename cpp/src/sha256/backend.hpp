@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // What an implementation of SHA-256's compression offers. One file an instruction set, the same signatures.
 #pragma once
 

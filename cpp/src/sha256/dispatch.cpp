@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // The only place that chooses how SHA-256 is computed.
 #include "prg/backend.hpp"
 #include "prg/cpu_features.hpp"

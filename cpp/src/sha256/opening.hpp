@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Messages that begin alike: what they have in common is hashed once.
 #pragma once
 

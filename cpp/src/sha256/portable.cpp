@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // SHA-256 in plain C++, as FIPS 180-4 writes it.
 #include <bit>
 

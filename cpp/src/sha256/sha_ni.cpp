@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // SHA-256 with the SHA extensions of x86-64. A round waits for the one before it, and each instruction takes
 // longer than it keeps the unit busy, so two messages at once cost little more than one.
 #if defined(__x86_64__)

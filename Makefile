@@ -4,6 +4,7 @@
 # make test     the test suite
 # make statistics  the samplers' laws over 10^8 samples a sigma (some minutes); SAMPLES=... for another number
 # make audit-demo  the demonstration's study, run and attacked; its report is build/audit-demo/run/report.html
+# make docs     the documentation as a site in build/docs/html, which asks no other host for anything
 # make long     what is too long for the suite: 10^9 values in bounded memory (16 GB of disk, 8 GB of memory),
 #               and divergences on a wide grid
 # make crash    a study under a budget, killed 250 times; a part of make long
@@ -54,8 +55,8 @@ listed = $(bin)/python -c "import tomllib; p = tomllib.load(open('pyproject.toml
 configure = $(bin)/cmake -S $(if $(3),$(3),.) -B $(1) -G Ninja --log-level=WARNING \
   -DCMAKE_MAKE_PROGRAM=$(abspath $(bin))/ninja $(2)
 
-.PHONY: audit-demo demo test statistics long crash check consumer bench bench-table engines flower-demo flower-large \
-  nvflare-demo sbom sdist wheel format clean .venv
+.PHONY: audit-demo demo docs test statistics long crash check consumer bench bench-table engines flower-demo \
+  flower-large nvflare-demo sbom sdist wheel format clean .venv
 
 .venv: .venv/.base
 
@@ -70,7 +71,7 @@ configure = $(bin)/cmake -S $(if $(3),$(3),.) -B $(1) -G Ninja --log-level=WARNI
 	$(pip) install --no-build-isolation --editable .
 	@touch $@
 
-.venv/.demo .venv/.dev .venv/.radiomics .venv/.test .venv/.wheel: .venv/.%: .venv/.tools
+.venv/.demo .venv/.dev .venv/.docs .venv/.radiomics .venv/.test .venv/.wheel: .venv/.%: .venv/.tools
 	@$(call listed,p['project']['optional-dependencies']['$*']) > .venv/$*.txt
 	$(pip) install --requirement .venv/$*.txt
 	@touch $@
@@ -86,6 +87,10 @@ audit-demo: .venv/.base .venv/.demo
 	$(bin)/sordino run build/audit-demo/study.toml --out build/audit-demo/run
 	$(bin)/sordino audit build/audit-demo/study.toml --public --out build/audit-demo/run
 	$(bin)/sordino report build/audit-demo/run
+
+docs: .venv/.base .venv/.docs
+	$(bin)/python docs/site/build.py
+	@echo "the documentation is in build/docs/html: open index.html"
 
 test: .venv/.base .venv/.test .venv/.demo .venv/.radiomics
 	$(bin)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder

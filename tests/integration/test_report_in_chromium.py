@@ -6,17 +6,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
-import threading
-from functools import partial
 from html import unescape
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
 import reported
+from browser import CHROMIUM, browse, foreign_hosts
 from reported import EXTRA, PRIVACY, SUBGROUPS
 from sordino.audit.inversion import Rebuilt
 from sordino.audit.patches import EDGE, IMAGES
@@ -24,22 +20,7 @@ from sordino.audit.pictures import draw_rebuilt
 from sordino.audit.rates import Interval
 from sordino.report.write import write_report
 
-CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not here: apt-get install chromium")
-
-QUIET = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-ITS_OWN = {"accounts.google.com", "clients2.google.com", "update.googleapis.com"}
-"""Hosts that Chromium looks for whenever it starts, whatever the page."""
 
 # Frames as wide as screens measure the page; what they find is the harness's own text.
 HARNESS = """<!doctype html><title>harness</title><link rel="icon" href="data:,"><body style="margin:0">
@@ -171,37 +152,6 @@ def runs(tmp_path_factory):
     return of
 
 
-def browse(folder, page, *more, profile):
-    """Chromium on one page of a folder: its output, its messages, and the requests that arrived."""
-    asked = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            asked.append(self.path)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    address = f"http://127.0.0.1:{server.server_port}/{page}"
-    try:
-        done = subprocess.run(
-            [
-                *(CHROMIUM, *QUIET, f"--user-data-dir={profile}", "--enable-logging=stderr"),
-                f"--log-net-log={profile / 'net.json'}",
-                *more,
-                address,
-            ],
-            capture_output=True,
-            text=True,
-            timeout=90,
-        )
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-    return done, asked
-
-
 @pytest.mark.parametrize("kind", FIGURES)
 def test_page_fits_wide_and_narrow_screens_and_asks_for_nothing(runs, tmp_path, kind):
     run = runs(kind)
@@ -220,10 +170,7 @@ def test_page_fits_wide_and_narrow_screens_and_asks_for_nothing(runs, tmp_path, 
         assert set(seen["figures"]) - {""} == FIGURES[kind]
     assert "CONSOLE" not in done.stderr
     assert set(asked) == {"/harness.html", "/report.html"}
-    # What the browser asked of anybody else, which would not arrive here.
-    urls = set(re.findall(r'"url":"(\w+://[^"/]+)', (tmp_path / "net.json").read_text()))
-    foreign = {url for url in urls if not url.startswith(("http://127.0.0.1", "chrome"))}
-    assert {url.split("://")[1] for url in foreign} <= ITS_OWN
+    assert foreign_hosts(tmp_path) == set()
 
 
 @pytest.mark.parametrize("kind", FIGURES)

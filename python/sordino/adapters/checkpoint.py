@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from sordino.adapters.named import Arrays, Floats, PackedArray, pack_array, unpack_array
+from sordino.adapters.named import Floats, Named, PackedArray, pack_array, unpack_array
 from sordino.adapters.state_file import read_state, write_state
 from sordino.errors import StateError
 
@@ -38,7 +38,7 @@ class _Kept(msgspec.Struct, forbid_unknown_fields=True):
     held: dict[str, list[PackedArray] | dict[str, PackedArray] | None]
 
 
-def keep(directory: Path, rounds: int, arrays: Arrays, held: Mapping[str, Held] = {}) -> None:
+def keep(directory: Path, rounds: int, arrays: Named, held: Mapping[str, Held] = {}) -> None:
     """Write a checkpoint.
 
     Raises `InvalidArgument` for arrays that are neither float32 nor float64, and `StateError`, naming the
@@ -49,7 +49,7 @@ def keep(directory: Path, rounds: int, arrays: Arrays, held: Mapping[str, Held] 
     write_state(_path(directory), kept)
 
 
-def resume(directory: Path | None, initial: Arrays) -> Checkpoint:
+def resume(directory: Path | None, initial: Named) -> Checkpoint:
     """The last checkpoint in a directory; `initial` after no round where there is none.
 
     Raises `StateError` for a file that is damaged, or that holds a model of other names or shapes.

@@ -22,7 +22,7 @@ from sordino.errors import InvalidArgument, MalformedMessage
 from sordino.protocol.policy import Block, Question
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
-Arrays: TypeAlias = Mapping[str, Floats]
+Named: TypeAlias = Mapping[str, Floats]
 """Float32 or float64 arrays of any shape by name."""
 
 PackedArray: TypeAlias = tuple[str, tuple[int, ...], bytes]
@@ -127,7 +127,7 @@ def array_blocks(question: Question, sent: Collection[str]) -> dict[str, list[st
     return own
 
 
-def check_model(question: Question, arrays: Arrays) -> None:
+def check_model(question: Question, arrays: Named) -> None:
     """Raise `InvalidArgument` unless the question has exactly one lane for every value of the model."""
     inside = array_blocks(question, arrays)
     for block in question.blocks:
@@ -140,7 +140,7 @@ def check_model(question: Question, arrays: Arrays) -> None:
 def contribution_of(
     question: Question,
     groups: Collection[str],
-    sent: Arrays,
+    sent: Named,
     given: dict[str, Floats],
     metrics: Mapping[str, Any],
     weight: object,
@@ -183,7 +183,7 @@ def contribution_of(
     return Contribution(values, 1 if by_site else _whole(weight, counted_by), **terms)
 
 
-def mean_of(question: Question, total: Aggregate, sent: Arrays) -> tuple[dict[str, Floats], dict[str, Any]]:
+def mean_of(question: Question, total: Aggregate, sent: Named) -> tuple[dict[str, Floats], dict[str, Any]]:
     """The sent arrays plus the mean change, in their shapes and dtypes, and the mean metrics."""
     arrays: dict[str, Floats] = {}
     metrics: dict[str, Any] = {}
@@ -199,7 +199,7 @@ def mean_of(question: Question, total: Aggregate, sent: Arrays) -> tuple[dict[st
     return arrays, metrics
 
 
-def _check_length(block: Block, names: list[str], arrays: Arrays) -> None:
+def _check_length(block: Block, names: list[str], arrays: Named) -> None:
     size = sum(np.asarray(arrays[name]).size for name in names)
     if size != block.length:
         raise InvalidArgument(f"block {block.name!r} has {block.length} lanes, {names} have {size} values")
@@ -208,7 +208,7 @@ def _check_length(block: Block, names: list[str], arrays: Arrays) -> None:
 def _changes(
     block: Block,
     names: list[str],
-    sent: Arrays,
+    sent: Named,
     given: dict[str, Floats],
     *,
     rows: bool,
@@ -236,7 +236,7 @@ def _changes(
     return changes if rows else changes[0]
 
 
-def _kind(name: str, before: Floats, given: Arrays, *, rows: bool) -> tuple[np.dtype[Any], int]:
+def _kind(name: str, before: Floats, given: Named, *, rows: bool) -> tuple[np.dtype[Any], int]:
     """The dtype of what came back for an array, and its number of patients (1 without `rows`)."""
     if name not in given:
         raise InvalidArgument(f"the training returned no array {name!r}")

@@ -43,7 +43,7 @@ class Asked(Struct):
     noise: str | None
 
 
-class Data(Struct):
+class DataTable(Struct):
     """Table [data]."""
 
     target: str
@@ -90,7 +90,7 @@ class Study(Struct):
     study: str
     sites: list[Named]
     features: list[str]
-    data: Data
+    data: DataTable
     test: Test | None
     model: Typed
     training: Trained

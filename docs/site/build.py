@@ -19,8 +19,8 @@ SITE = Path(__file__).parent
 def build(folder: Path) -> int:
     """Lay out FOLDER/pages and build FOLDER/html of them; Sphinx's exit code, 0 for no warning.
 
-    Pages that stayed as they were are not read again, but all are written, since a link may have moved. After a
-    warning, or once this code is another, everything is read anew.
+    Pages that stayed as they were are not read again, but all are written, since a link may have moved. After
+    a warning, or once this code is another, everything is read anew.
     """
     doctrees, stamp = folder / "doctrees", folder / "site.sha256"
     ours = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(SITE.glob("*.py")))).hexdigest()

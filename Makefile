@@ -11,6 +11,7 @@
 # make check    linters, types, import contracts, C++ format and analysis, a build with warnings as errors
 # make consumer build the C++ library without Python, install it under build/, and use it from another project
 # make nvflare-demo  a server and five clients of NVFlare on this machine, one of which is killed
+# make notebooks DATA=...  execute docs/notebooks anew, over a folder with the data of their three studies
 # make wheel    build, repair, install and try the wheel with every Python of PYTHONS that is here, from the sdist, twice
 # make sdist    unpack the sdist in an empty folder and run the whole suite there; TARGET=... for another target
 # make sbom     a bill of materials (CycloneDX) of the wheel that `make wheel` left, into build/sbom
@@ -56,7 +57,7 @@ configure = $(bin)/cmake -S $(if $(3),$(3),.) -B $(1) -G Ninja --log-level=WARNI
   -DCMAKE_MAKE_PROGRAM=$(abspath $(bin))/ninja $(2)
 
 .PHONY: audit-demo demo docs test statistics long crash check consumer bench bench-table engines flower-demo \
-  flower-large nvflare-demo sbom sdist wheel format clean .venv
+  flower-large nvflare-demo notebooks sbom sdist wheel format clean .venv
 
 .venv: .venv/.base
 
@@ -71,7 +72,7 @@ configure = $(bin)/cmake -S $(if $(3),$(3),.) -B $(1) -G Ninja --log-level=WARNI
 	$(pip) install --no-build-isolation --editable .
 	@touch $@
 
-.venv/.demo .venv/.dev .venv/.docs .venv/.radiomics .venv/.test .venv/.wheel: .venv/.%: .venv/.tools
+.venv/.demo .venv/.dev .venv/.docs .venv/.notebooks .venv/.radiomics .venv/.test .venv/.wheel: .venv/.%: .venv/.tools
 	@$(call listed,p['project']['optional-dependencies']['$*']) > .venv/$*.txt
 	$(pip) install --requirement .venv/$*.txt
 	@touch $@
@@ -91,6 +92,9 @@ audit-demo: .venv/.base .venv/.demo
 docs: .venv/.base .venv/.docs
 	$(bin)/python docs/site/build.py
 	@echo "the documentation is in build/docs/html: open index.html"
+
+notebooks: .venv/.base .venv/.notebooks
+	$(bin)/python docs/notebooks/execute.py --data "$(or $(DATA),$(SORDINO_SHARED_DATA))" $(ONLY)
 
 test: .venv/.base .venv/.test .venv/.demo .venv/.radiomics
 	$(bin)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder

@@ -135,7 +135,7 @@ class Results:
                 axes.plot(x, y, marker, color=colour, markersize=4.0, label=words)
         axes.set_yticks(range(len(sites)), sites)
         axes.set(xlabel="sum", ylim=(len(sites) - 0.5, -0.5))
-        axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2)
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
     def draw_spending(self, axes: Any) -> None:
         """Epsilon after each sum, under the budget."""

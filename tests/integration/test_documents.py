@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import ast
 import io
+import logging
 import os
 import re
 import resource
@@ -36,8 +37,8 @@ ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"```(\w*)$")
 COMMENT = re.compile(r"<!-- (not run: .+|needs \S+|file: \S+|exits \d+) -->$")
 KINDS = {"sh", "python", "text", "toml", "cpp", "cmake", "diff"}
-BUILT = sorted(ROOT.glob("build/*/libsordino.a"))
-"""The C++ library as builds of the package left it."""
+BUILT = [*sorted(ROOT.glob("build/cp3*/libsordino.a")), *ROOT.glob("build/library/libsordino.a")]
+"""The C++ library as builds of the package left it for this machine."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,15 @@ PREPARED = {
     "docs/how-to/link-from-cpp.md": install_the_library,
 }
 """What stands in for what a reader has beside the folder of a page."""
+
+
+@pytest.fixture(autouse=True)
+def no_handler_stays():
+    """What a page hears of the package's loggers, the tests after it do not."""
+    yield
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.startswith("sordino") and isinstance(logger, logging.Logger):
+            logger.handlers[:] = [each for each in logger.handlers if isinstance(each, logging.NullHandler)]
 
 
 @pytest.mark.parametrize(

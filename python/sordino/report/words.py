@@ -337,7 +337,7 @@ def exposure(folder: Folder) -> list[dict[str, str]]:
     told += [
         (
             "Whoever taps the network",
-            "Sizes and times of messages, nothing else: keys hold against quantum computers too.",
+            "Sizes and times, and the sums unless TLS hides them. No quantum computer opens one site's part.",
         ),
         (
             "Whoever ran sordino run",

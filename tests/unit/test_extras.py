@@ -12,7 +12,7 @@ from pathlib import Path
 from wheels.bare import BRINGS, NEEDS
 
 ROOT = Path(__file__).parents[2]
-TOOLS = {"bench", "dev", "docs", "test", "wheel"}  # extras that no part of the package needs
+TOOLS = {"bench", "dev", "docs", "notebooks", "test", "wheel"}  # extras that no part of the package needs
 
 
 def test_every_extra_of_users_is_tried() -> None:

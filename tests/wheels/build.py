@@ -244,7 +244,7 @@ def try_out(python: str, repaired: Path, tag: str, source: Path) -> Path:
     """Return the interpreter of an environment where the wheel has passed."""
     installed = install(python, repaired, OUT / tag)
     print(run(installed, TESTS / "bare.py"), flush=True)
-    pip(installed, "install", f"sordino[test] @ {repaired.as_uri()}")
+    pip(installed, "install", f"sordino[demo,test] @ {repaired.as_uri()}")
     quick = [source / part for part in os.environ.get("QUICK", "").split()]
     print(run(installed, source / TESTS.relative_to(ROOT) / "quick.py", *quick), flush=True)
     on_old_cpus(OUT / f"cmake-{tag}", installed)
